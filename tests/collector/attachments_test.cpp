@@ -31,7 +31,7 @@ struct AttachmentsTest : testing::Test {
   std::vector<int> attach(std::uint64_t later_ns = 0) {
     std::vector<int> fresh;
     for (const auto& target :
-         attachments.set(attachments.targets_for(found, mappers, has_uncounted, monotonic_now() + later_ns))) {
+         attachments.set(attachments.targets_for(found, mappers, others, monotonic_now() + later_ns))) {
       fresh.push_back(target.pid);
     }
     return fresh;
@@ -57,7 +57,7 @@ struct AttachmentsTest : testing::Test {
 
   Host::Found found{ProbeFile::read(open_regular("/proc/self/exe")), "/file", 0, {}};
   std::vector<Host::Mapper> mappers = {{10, 1, 0, "ten"}, {11, 1, 0, "eleven"}};
-  bool has_uncounted = false;
+  Attachments::Others others;
   std::map<int, int> errors;  // by pid; -1 for all together
   int slow = 0;               // attaching to it takes longer than set() may
   std::vector<int> asked, held;
@@ -162,12 +162,41 @@ TEST_F(AttachmentsTest, AttachesToEachAloneIfTheKernelWouldSearchLongInAllTogeth
 }
 
 TEST_F(AttachmentsTest, AttachesToEachAloneUntilAllAreCounted) {
-  has_uncounted = true;
+  others.have_uncounted = true;
   EXPECT_EQ(attach(), (std::vector{10, 11}));
-  has_uncounted = false;
+  others.have_uncounted = false;
   EXPECT_EQ(attach(), std::vector{-1});
   EXPECT_EQ(attach(), std::vector<int>());
   EXPECT_FALSE(is_attached(10));
+}
+
+TEST_F(AttachmentsTest, AttachesToEachAloneBeforeItDetachesFromAProcessThatIsLeftOut) {
+  mappers.push_back({12, 1, 0, "left out later"});
+  EXPECT_EQ(attach(), std::vector{-1});
+  mappers.pop_back();
+  others.are_not_wanted = true;
+  EXPECT_EQ(attach(), (std::vector{10, 11}));
+  EXPECT_TRUE(is_attached(-1));
+  EXPECT_EQ(attach(), std::vector<int>());
+  EXPECT_FALSE(is_attached(-1));
+  EXPECT_TRUE(is_attached(10));
+  mappers.push_back({13, 1, 0, "new"});
+  EXPECT_EQ(attach(), std::vector{13});
+  others.are_not_wanted = false;
+  EXPECT_EQ(attach(), std::vector{-1}) << "nobody is left out any more";
+  attach();
+  EXPECT_FALSE(is_attached(10));
+}
+
+TEST_F(AttachmentsTest, DetachesFromAProcessThatIsLeftOutEvenIfAnotherCannotBeAttachedToAlone) {
+  attach();
+  mappers.pop_back();
+  others.are_not_wanted = true;
+  errors = {{10, EINVAL}};
+  attach();
+  attach();
+  EXPECT_FALSE(is_attached(-1));
+  EXPECT_EQ(attachments.unattached().unattached.size(), 1U);
 }
 
 TEST_F(AttachmentsTest, AttachesToEachAloneIfAllHaveManyMappings) {
@@ -263,8 +292,8 @@ TEST_F(AttachmentsTest, KeepsALinkOnWhichAHeldProcessDepends) {
 TEST_F(AttachmentsTest, KnowsTwoFilesWithTheSamePath) {
   const Host::Found other{ProbeFile::read(open_regular(NOPSPAN_LIBRARY)), found.path, 0, {}};
   const auto attach_to_both = [&] {
-    auto targets = attachments.targets_for(found, mappers, false, monotonic_now() + kHour);
-    const auto of_other = attachments.targets_for(other, {}, false, monotonic_now() + kHour);
+    auto targets = attachments.targets_for(found, mappers, {}, monotonic_now() + kHour);
+    const auto of_other = attachments.targets_for(other, {}, {}, monotonic_now() + kHour);
     targets.insert(targets.end(), of_other.begin(), of_other.end());
     attachments.set(targets);
   };
@@ -324,7 +353,7 @@ TEST_F(AttachmentsTest, LooksOnceAtEachOfManyProcessesThatMapTheFileOften) {
   }
   for (int i = 0; i < 3; ++i) attach();
   EXPECT_EQ(held.size(), 64U);
-  EXPECT_FALSE(attachments.is_due(attachments.targets_for(found, mappers, false, monotonic_now()), monotonic_now()));
+  EXPECT_FALSE(attachments.is_due(attachments.targets_for(found, mappers, {}, monotonic_now()), monotonic_now()));
   for (const Host::Mapper& mapper : mappers) kill(static_cast<pid_t>(mapper.pid), SIGKILL);
   for (const Host::Mapper& mapper : mappers) waitpid(static_cast<pid_t>(mapper.pid), nullptr, 0);
 }

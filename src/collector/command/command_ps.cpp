@@ -7,6 +7,7 @@
 #include "command/options.h"
 #include "host/host.h"
 #include "host/library_view.h"
+#include "host/marks_of_tracers.h"
 #include "host/obstacles.h"
 #include "host/privileges.h"
 #include "host/process_facts.h"
@@ -33,6 +34,7 @@ struct CopyReport {
   Host::Copy copy;
   std::optional<LibraryView> view;  // empty if its memory could not be read
   std::string why_no_view;
+  std::optional<bool> has_marks;  // of tracers; empty if it is not known
   std::vector<AttachedTracer> attached;
 };
 
@@ -42,12 +44,13 @@ struct ProcessReport {
 };
 
 CopyReport report_copy(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracers) {
-  CopyReport report{copy, std::nullopt, "", tracers.of(*copy.file, copy.path)};
+  CopyReport report{copy, std::nullopt, "", std::nullopt, tracers.of(*copy.file, copy.path)};
   if (copy.gate_address == 0) {
     report.why_no_view = copy.file->has_gate() ? "its gate is not mapped" : "it has no gate";
     return report;
   }
   report.view = view_library(pid, copy.gate_address);
+  report.has_marks = has_marks_of_tracers(pid, copy);
   if (!report.view)
     report.why_no_view = errno == EPERM ? "reading its memory needs CAP_SYS_PTRACE" : read_error_text(errno);
   return report;
@@ -90,6 +93,7 @@ ordered_json to_json(const CopyReport& report) {
   } else {
     json["why_no_gate"] = report.why_no_view;
   }
+  json["attached"] = report.has_marks ? ordered_json(*report.has_marks) : ordered_json();
   json["tracers"] = ordered_json::array();
   for (const AttachedTracer& attached : report.attached) json["tracers"].push_back(to_json(attached));
   if (report.view && report.view->is_whole) {
@@ -217,6 +221,24 @@ void print_counts(const ProcessReport& report) {
   }
 }
 
+// Names the processes whose memory must not be copied now. "" if there are none.
+std::string checkpoint_text(const std::vector<ProcessReport>& reports) {
+  constexpr std::size_t kMostNamed = 16;
+  std::string names;
+  std::size_t count = 0;
+  for (const ProcessReport& report : reports) {
+    if (std::none_of(report.copies.begin(), report.copies.end(),
+                     [](const CopyReport& copy) { return copy.has_marks.value_or(false); }))
+      continue;
+    if (++count <= kMostNamed)
+      names += (count > 1 ? ", " : "") + std::to_string(report.process->pid) + " (" +
+               printable(report.process->comm, 15) + ")";
+  }
+  if (count == 0) return "";
+  if (count > kMostNamed) names += " and " + std::to_string(count - kMostNamed) + " more";
+  return "nopspan: attached: do not checkpoint now: " + names + "\n";
+}
+
 int run_ps(const std::vector<std::uint32_t>& only, const OutputOptions& common) {
   require_processes(only);
   confine({{Capability::sys_ptrace, Capability::dac_read_search, Capability::checkpoint_restore, Capability::sys_admin},
@@ -268,6 +290,7 @@ int run_ps(const std::vector<std::uint32_t>& only, const OutputOptions& common) 
   if (!tracers.incomplete.empty()) std::cerr << "nopspan: " << tracers.incomplete << "\n";
   for (const Unattached& one : obstacles) std::cerr << text_of(one) + ". nopspan attaches to the others alone\n";
   for (const Unattached& one : twins) std::cerr << text_of(one) + "\n";
+  std::cerr << checkpoint_text(reports);
   if (reports.empty())
     std::cerr << (wanted.empty() ? "nopspan: no process with nopspan probes was found\n"
                                  : "nopspan: no nopspan probes were found in these processes\n");
@@ -290,6 +313,8 @@ constexpr char kPsExplained[] =
     "           (negative): the process has written to its semaphore, so the kernel\n"
     "           refuses to attach to it. (no sites): it runs under Valgrind, which\n"
     "           would end it at a breakpoint, so it reaches no probe.\n"
+    "           A process whose gate is raised by a tracer, or that has a breakpoint,\n"
+    "           must not be checkpointed: stderr names it (attached in JSON).\n"
     "TRACERS    programs that are attached to this file. A ? marks a program that may\n"
     "           be attached: the kernel does not report it.\n"
     "HELD       memory of the process's batch buffers\n"

@@ -252,6 +252,11 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
   add_time_options(app, options.filter, from);
   CLI::Option* binary = add_text_option(app, "--binary", options.binary, "FILE",
                                         "Also attach to this program or library, even if no process uses it yet");
+  CLI::Option* leave_out =
+      add_text_option(app, "--leave-out", options.leave_out, "FILE",
+                      "Do not attach to the processes that this file names, one a line: pid N, with all that it has "
+                      "forked, or cgroup CGROUP. It is read again while nopspan runs: name a process before you take a "
+                      "checkpoint of it");
   CLI::Option* buffer = add_bytes_option(app, "--buffer", options.buffer_bytes,
                                          "Size of the kernel's ring buffer; increase it if entries are lost "
                                          "(4K to 1G, rounded up to a power of 2; default: 16M)",
@@ -264,7 +269,7 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
       add_text_option(app, "--metrics", options.metrics, "FILE",
                       "Write the counts of delivered, filtered and lost entries to this file every 10 s, as Prometheus "
                       "metrics; a symbolic link is refused");
-  for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
+  for (CLI::Option* option : {binary, leave_out, buffer, max_age, metrics}) from->excludes(option);
 }
 
 }  // namespace nopspan::collector

@@ -4,6 +4,7 @@
 #include "host/host.h"
 #include "host/library_view.h"
 #include "host/maps.h"
+#include "host/marks_of_tracers.h"
 #include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_memory.h"
@@ -156,6 +157,9 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracer
   } else {
     checks.ok(name, up.empty() ? "is down: no tracer is attached" : "is raised: " + up);
   }
+  if (has_marks_of_tracers(pid, copy).value_or(false))
+    checks.ok("checkpoint",
+              "attached: do not checkpoint now. First end the tracer, or name the process in its file --leave-out");
   if (!view->version.empty()) checks.ok("version of " + printable(copy.path), view->version);
   if (!view->calls_sites) checks.fail("sites of " + printable(copy.path), kCallsNoSites, "run it without Valgrind");
   check_sandbox(pid, printable(copy.path), view->is_prepared, checks);

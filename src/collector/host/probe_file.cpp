@@ -38,7 +38,7 @@ void from_json(const nlohmann::json& json, FileId& id) {
     id = FileId();
   }
 }
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, provider, name, offset, semaphore_address, semaphore_offset, nop)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, provider, name, offset, address, semaphore_address, semaphore_offset, nop)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeFile::Gate, address, offset, section_size, is_page_aligned, is_alone,
                                    abi_version)
 
@@ -127,6 +127,7 @@ void ProbeFile::add_site(const ElfFile& elf, const ProbeNote& note, std::uint64_
   probe.provider = note.provider;
   probe.name = note.name.substr(0, 63);
   probe.offset = *offset;
+  probe.address = note.address + shift;
   if (note.semaphore != 0) {
     const auto semaphore = elf.offset_of(note.semaphore + shift, ElfFile::Use::data);
     if (!semaphore) return;

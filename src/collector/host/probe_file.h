@@ -53,6 +53,7 @@ struct Probe {
   std::string provider;  // "nopspan" or "nopspan_batch"
   std::string name;
   std::uint64_t offset = 0;
+  std::uint64_t address = 0;            // as linked
   std::uint64_t semaphore_address = 0;  // as linked; 0 if the note has no semaphore
   std::uint64_t semaphore_offset = 0;   // ref_ctr_offset
   NopKind nop = NopKind::other;

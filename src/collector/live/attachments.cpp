@@ -132,14 +132,14 @@ auto Attachments::charged(const std::optional<uid_t>& user, Function function) {
 // A file is attached to together again as soon as no process stands in the way. The links to each process alone are
 // kept until then, so nothing is lost. What both report is delivered once.
 std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& found,
-                                                          const std::vector<Host::Mapper>& mappers, bool has_uncounted,
-                                                          std::uint64_t now_ns) const {
+                                                          const std::vector<Host::Mapper>& mappers,
+                                                          const Others& others, std::uint64_t now_ns) const {
   const Key key(found.file.get(), -1);
   const std::uint64_t sum = sum_of(mappers);
   Target all{found.file, found.path, -1, found.users, "", "", {}, 0, sum};
   std::copy_if(mappers.begin(), mappers.end(), std::back_inserter(all.crowds), is_crowd);
   // A process that maps the file later pays for the change of each new mapping itself.
-  if (is_attached(*found.file, -1)) return {all};
+  if (is_attached(*found.file, -1) && !others.are_not_wanted) return {all};
   const auto alone = [&](const Host::Mapper& mapper) {
     const auto known = attached_.find({key.first, static_cast<int>(mapper.pid)});
     return known != attached_.end() && known->second.is_attached ? &known->second : nullptr;
@@ -148,7 +148,8 @@ std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& fou
     const Attached* known = alone(mapper);
     return known != nullptr && !is_other_program(known->target.program, mapper.program);
   };
-  bool is_together = crowds_of(mappers).empty() && sum <= kMostTogether && !has_uncounted;
+  bool is_together =
+      crowds_of(mappers).empty() && sum <= kMostTogether && !others.have_uncounted && !others.are_not_wanted;
   if (const auto apart = apart_.find(key.first); is_together && apart != apart_.end()) {
     is_together = now_ns >= apart->second.again_ns && std::all_of(mappers.begin(), mappers.end(), is_alone);
   }
@@ -162,6 +163,9 @@ std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& fou
     targets.push_back(target_of(found.file, found.path, mapper, std::move(left_out), sum));
     targets.back().users = {mapper.user};
   }
+  const auto was_tried = [this](const Target& target) { return attached_.contains({target.file.get(), target.pid}); };
+  // Each other process is attached to alone before the file is detached from in all.
+  if (is_attached(*found.file, -1) && !std::all_of(targets.begin(), targets.end(), was_tried)) targets.push_back(all);
   return targets;
 }
 
@@ -480,22 +484,24 @@ void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
 }
 
 std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,
-                                                    const Attachments& attachments) {
+                                                    const LeaveOut& leave_out, const Attachments& attachments) {
   std::vector<Attachments::Target> targets;
   if (pids.empty()) {
     const std::uint64_t now = monotonic_now();
     for (const Host::Found& found : host.files().attachable()) {
       const bool is_attached = attachments.is_attached(*found.file, -1);
-      const bool needs_mappers = host.has_crowds() || !is_attached;
-      auto of_file = attachments.targets_for(
-          found, needs_mappers ? host.mappers(*found.file, is_attached) : std::vector<Host::Mapper>(),
-          host.has_uncounted(), now);
+      const bool needs_all = !is_attached || !leave_out.empty();
+      auto mappers =
+          needs_all || host.has_crowds() ? host.mappers(*found.file, !needs_all) : std::vector<Host::Mapper>();
+      const auto left_out = std::erase_if(mappers, [&](const auto& mapper) { return leave_out.has(mapper.pid); });
+      auto of_file = attachments.targets_for(found, mappers, {host.has_uncounted(), left_out > 0}, now);
       targets.insert(targets.end(), std::make_move_iterator(of_file.begin()), std::make_move_iterator(of_file.end()));
     }
     return targets;
   }
   // Attaches to these processes only, so that no other process's gate is raised.
   for (const std::uint32_t pid : pids) {
+    if (leave_out.has(pid)) continue;
     // The kernel finds a process by its main thread. If that has ended, only an attach to all processes works. A link
     // of uprobe_multi that was made before stays, but a perf event has no effect any more.
     const bool has_main_thread = thread_to_read(pid) == pid;

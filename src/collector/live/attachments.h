@@ -4,12 +4,14 @@
 // One attach to a file is enough for all processes. But the kernel changes each mapping of each process in one call,
 // during which no process on the host can fork, and it gives up if one of them fails. Anybody can make it fail, by a
 // negative semaphore, or make it take long, by many mappings. Therefore such a file is attached to in each process
-// *alone*, until it can be attached to in all processes *together* again.
+// *alone*, until it can be attached to in all processes *together* again. The same is done while a process must be left
+// out: the kernel then removes the breakpoint from its memory, and lowers its gate.
 #pragma once
 
 #include "base/open_file.h"
 #include "base/time_budget.h"
 #include "host/host.h"
+#include "host/leave_out.h"
 #include "host/probe_file.h"
 #include "live/probe_link.h"
 #include "model/ledger.h"
@@ -58,9 +60,12 @@ class Attachments {
   Attachments(Attach attach, Attach hold);
 
   // The targets for a file that is to be attached to in all processes. `mappers` are those that map it.
-  // `has_uncounted`: there may be others, with many mappings.
+  struct Others {
+    bool have_uncounted = false;  // there may be others that map it, with many mappings
+    bool are_not_wanted = false;  // there are others that map it, and must not be attached to
+  };
   [[nodiscard]] std::vector<Target> targets_for(const Host::Found& found, const std::vector<Host::Mapper>& mappers,
-                                                bool has_uncounted, std::uint64_t now_ns) const;
+                                                const Others& others, std::uint64_t now_ns) const;
 
   // Whether a target is not attached yet and may be tried now, or is attached and not among the targets.
   [[nodiscard]] bool is_due(const std::vector<Target>& targets, std::uint64_t now_ns) const;
@@ -173,6 +178,6 @@ class Attachments {
 
 // The files to attach to: all of them, or those of some processes. `attachments` are the present ones.
 std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,
-                                                    const Attachments& attachments);
+                                                    const LeaveOut& leave_out, const Attachments& attachments);
 
 }  // namespace nopspan::collector

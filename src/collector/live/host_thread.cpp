@@ -46,6 +46,7 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
       processes_(processes),
       programs_(programs),
       tail_sampling_(tail_sampling),
+      leave_out_(options.leave_out),
       attachments_(
           [this](const ProbeFile& file, int pid, WhyNot& why_not) {
             attach_changes_.post({monotonic_now(), true, false});
@@ -126,6 +127,7 @@ void HostThread::work() {
       next_scan = std::max(next_scan, Clock::now() + kScan / 4);
     } else {
       if (Clock::now() >= next_scan) {
+        leave_out_.read_again();
         // The kernel does not attach to new processes then.
         if (options_.filter.pids.empty() && attachments_.has_alone()) {
           host_.scan();
@@ -141,10 +143,34 @@ void HostThread::work() {
         host_.scan_noted();
       }
       attach();
+      note_left_out();
       count_refused();
     }
     serve(requests);
   }
+}
+
+// A process that is not attached to any more because it is left out. Once this is said, its memory may be copied.
+void HostThread::note_left_out() {
+  std::erase_if(left_out_, [this](const auto& one) { return !leave_out_.has(one.first); });
+  if (leave_out_.empty()) return;
+  for (const std::uint32_t pid : host_.pids()) {
+    if (left_out_.contains(pid) || !processes_.has_pid(pid) || !leave_out_.has(pid)) continue;
+    const auto& copies = host_.copies(pid);
+    if (std::any_of(copies.begin(), copies.end(),
+                    [&](const Host::Copy& copy) { return attachments_.is_traced(*copy.file, pid); }))
+      continue;
+    left_out_.emplace(pid, Clock::now());
+    std::cerr << "nopspan: process " + std::to_string(pid) + " (" + printable(host_.process(pid)->comm) +
+                     ") is left out: nothing of nopspan is attached to it\n";
+  }
+}
+
+// What its threads held at the detach is still read.
+bool HostThread::was_just_left_out(std::uint32_t pid) const {
+  const auto found = left_out_.find(pid);
+  return found != left_out_.end() &&
+         Clock::now() - found->second < std::chrono::nanoseconds(options_.max_age_ns) + std::chrono::seconds(2);
 }
 
 // Says once what keeps this program from examining the host.
@@ -239,7 +265,8 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 // finds all processes that mapped it when it was attached.
 bool HostThread::attach() {
   host_.files().make_way();
-  const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids, attachments_);
+  const std::vector<Attachments::Target> wanted =
+      attachment_targets(host_, options_.filter.pids, leave_out_, attachments_);
   if (!attachments_.is_due(wanted, monotonic_now())) {
     host_.files().let_writers_in();
     return false;
@@ -266,9 +293,10 @@ bool HostThread::attach() {
     }
     for (const std::uint32_t pid : host_.pids()) {
       for (const Attachments::Target& target : fresh) {
-        // A process may have been attached to alone before.
-        const bool is_new = target.pid < 0 ? !attachments_.is_attached(*target.file, static_cast<int>(pid))
-                                           : target.pid == static_cast<int>(pid);
+        // A process may have been attached to alone before, or with all others.
+        const bool is_new = target.pid < 0
+                                ? !attachments_.is_attached(*target.file, static_cast<int>(pid))
+                                : target.pid == static_cast<int>(pid) && !attachments_.is_attached(*target.file, -1);
         if (!is_new) continue;
         begin(pid, *target.file);
         has_begun = true;
@@ -404,7 +432,7 @@ void HostThread::read_headers_of(std::uint32_t pid) {
   bool is_wanted = false;
   for (const Host::Copy& copy : host_.copies(pid)) {
     // If a file is not attached, its batches may have gone to another tracer.
-    if (copy.gate_address == 0 || !attachments_.is_traced(*copy.file, pid)) continue;
+    if (copy.gate_address == 0 || !(attachments_.is_traced(*copy.file, pid) || was_just_left_out(pid))) continue;
     if (!is_wanted && !processes_.wants(pid)) break;
     is_wanted = true;
     const auto seen = is_unseen_.find(pid);

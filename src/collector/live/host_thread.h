@@ -5,6 +5,7 @@
 
 #include "base/stopping.h"
 #include "host/host.h"
+#include "host/leave_out.h"
 #include "host/library_view.h"
 #include "host/obstacles.h"
 #include "live/attachments.h"
@@ -196,6 +197,8 @@ class HostThread {
   void note_unseen();
   void warn_of_killed();
   void note_partly_seen(const Unattached& one);
+  void note_left_out();
+  [[nodiscard]] bool was_just_left_out(std::uint32_t pid) const;
   void note_unattached();
   void publish_unattached();
   void serve(Requests& requests);
@@ -234,6 +237,8 @@ class HostThread {
 
   // Only the thread uses these.
   Host host_;
+  LeaveOut leave_out_;
+  std::map<std::uint32_t, std::chrono::steady_clock::time_point> left_out_;  // since when they are detached from
   Attachments attachments_;
   Sandboxed sandboxed_;
   std::map<CopyKey, Copy> headers_;

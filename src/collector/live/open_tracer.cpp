@@ -226,7 +226,7 @@ void OpenTracer::watch() {
   Clock::time_point next;
   for (std::uint64_t readings = 0; !stopping;) {
     host_.files().make_way();
-    attachments_.set(attachment_targets(host_, options_.pids, attachments_));
+    attachments_.set(attachment_targets(host_, options_.pids, LeaveOut(""), attachments_));
     host_.files().let_writers_in();
     note_writers();
     if (Clock::now() >= next && has_room()) {  // otherwise the command does not read

@@ -97,6 +97,7 @@ struct SourceOptions {
   Filter filter;
   std::string from;                          // a recording; empty for this host's processes
   std::string binary;                        // attach to this file too, even if no process maps it yet
+  std::string leave_out;                     // a file with processes not to attach to (host/leave_out.h)
   std::uint64_t buffer_bytes = 16U << 20U;   // size of the kernel's ring buffer
   std::uint64_t max_age_ns = 1'000'000'000;  // batches that a thread has held for longer are fetched
   std::uint64_t duration_ns = 0;             // 0 means until SIGINT or SIGTERM
