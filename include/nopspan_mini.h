@@ -22,11 +22,13 @@
  * All functions may be called on any thread, and in signal handlers that have a stack of 16 KiB and return. A span may
  * end on another thread than it began on, but only one thread at a time may set something on it or end it. An ended
  * span, and in a child process one of its parent, is ignored. No function fails. Spans and values that do not fit are
- * counted, and `nopspan ps` and ledgers show the counts.
+ * counted, and `nopspan ps` and ledgers show the counts. A signal handler that leaves by siglongjmp() must not have
+ * interrupted one of these functions: what that used stays locked, and after some jumps all further spans are lost.
  *
- * Only nopspan itself has: a current span for each thread, handlers, links, baggage, OpenTelemetry's names. Do
- * not link both into the same program or shared library. A shared library with this header has spans of its own: pass
- * it `traceparent`, and no span or context.
+ * Only nopspan itself has: a current span for each thread, handlers, links, baggage, OpenTelemetry's names. The
+ * linker refuses this header and nopspan's static library in one program or shared library (of lld, not with link-time
+ * optimization): link the shared library, or define NPM_DISABLE. A shared library with this header has spans of its
+ * own: pass it `traceparent`, and no span or context.
  */
 #if defined(__GNUC__)
 #pragma GCC system_header /* a project's own warnings do not apply */
@@ -268,7 +270,9 @@ NPM_API void npm_reseed(void) {
 /* The gate's page and the sites. A site is `nop; ret`: a tracer patches the nop, and finds six arguments in registers.
  * They are in assembly, so that no optimiser can inline, clone or drop them. The linker keeps one of several copies of
  * their group of sections, and .ifndef one of two in a file, which link-time optimisation makes. lld maps a page twice,
- * so the gate has its own. A nop of more bytes would become a call, which overwrites the red zone of a function. */
+ * so the gate has its own. A nop of more bytes would become a call, which overwrites the red zone of a function. The
+ * static library of nopspan has the symbol NPM_ALONE too, for a thread-local variable: a tracer sees only one of two
+ * gates in a file, so the linker must refuse a file with both. */
 #if defined(__x86_64__)
 #define NPM_EITHER(x86, arm) x86
 #else
@@ -278,6 +282,7 @@ NPM_API void npm_reseed(void) {
 #define NPM_LANDING NPM_EITHER(".4byte 0xfa1e0ff3", "hint 34") /* endbr64, bti c */
 #define NPM_ARGUMENTS NPM_EITHER("8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9", "8@x0 8@x1 8@x2 8@x3 8@x4 8@x5")
 #define NPM_SYMBOL(name, type) ".weak " name "\n.hidden " name "\n.type " name "," type "\n" name ":"
+#define NPM_ALONE "nopspan_mini_and_the_static_library_cannot_be_in_one_file"
 #define NPM_SITE(batch, probe, semaphore)                                                                              \
   ".section .text.npm1_sites,\"axG\",\"progbits\",npm1_sites,comdat\n.balign 16\n"                                     \
   NPM_SYMBOL("npm1_site_" #probe, "STT_FUNC") ".cfi_startproc\n" NPM_LANDING "\n99: nop\nret\n.cfi_endproc\n"          \
@@ -289,7 +294,7 @@ __asm__(
   ".section .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n.ifndef _.stapsdt.base\n"
   NPM_SYMBOL("_.stapsdt.base", "STT_OBJECT") ".space 1\n.size _.stapsdt.base, 1\n.endif\n"
   ".section .probes,\"awG\",\"progbits\",npm1_sites,comdat\n.balign " NPM_PAGE "\n"
-  NPM_SYMBOL("npm1_gate", "STT_OBJECT") ".8byte 0, 2\n.zero " NPM_PAGE "-16\n.size npm1_gate, " NPM_PAGE "\n"
+  NPM_SYMBOL(NPM_ALONE, "STT_OBJECT") NPM_SYMBOL("npm1_gate", "STT_OBJECT") ".8byte 0, 2\n.zero " NPM_PAGE "-16\n.size npm1_gate, " NPM_PAGE "\n"
   NPM_SITE("", span_start, 0) NPM_SITE("", span_stop, 0) NPM_SITE("", span_exception, 0) NPM_SITE("", event, 6)
   NPM_SITE("", first_token, 6) NPM_SITE("", tokens, 6) NPM_SITE("", retry, 6) NPM_SITE("", tool_call, 6)
   NPM_SITE("", engine_request, 6) NPM_SITE("", gauge, 6) NPM_SITE("", engine_step, 6) NPM_SITE("_batch", batch, 2)

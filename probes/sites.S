@@ -44,6 +44,15 @@ nopspan_gate:
         .zero   GATE_PAGE-16            // the rest of struct nopspan_gate_page, filled when the library is loaded
         .size   nopspan_gate,GATE_PAGE
 
+// A tracer sees only one of two gates in a file. nopspan_mini.h has a symbol of this name for a variable that is not
+// thread-local, so linkers refuse a file with both.
+#define NOT_BESIDE_MINI nopspan_mini_and_the_static_library_cannot_be_in_one_file
+        .section .tbss,"awT",@nobits
+        .globl  NOT_BESIDE_MINI
+        .hidden NOT_BESIDE_MINI
+        .type   NOT_BESIDE_MINI,@object
+NOT_BESIDE_MINI:
+
 // Several notes share one semaphore. The notes of sdt.h refer to it by the name PROVIDER_PROBE_semaphore.
 #define COUNTER(name, offset) .hidden nopspan_##name##_semaphore; .set nopspan_##name##_semaphore, nopspan_gate+offset
         COUNTER(span_start, 0)

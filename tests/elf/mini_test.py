@@ -179,6 +179,28 @@ class Mini(surroundings.AbiTest):
                     self.assertEqual((0, ""), run(*command, "-O0", "-DNPM_DISABLE", "-Wall", "-Wextra", "-Werror", "-I", HEADER, "-DMINI_PART=1", PROGRAM, "-o", program))
                     self.assertEqual((0, "enabled 0\n"), self.run_once(program, "disabled"))
 
+    def test_the_static_library_in_the_same_file_is_refused(self):
+        """A tracer sees one of two gates in a file. The shared library, and two copies of the header, are possible."""
+        with tempfile.TemporaryDirectory() as folder:
+            sites = os.path.join(folder, "sites.o")
+            self.assertEqual((0, ""), run("gcc", "-c", surroundings.SOURCE / "probes" / "sites.S", "-o", sites))
+            shared = os.path.join(folder, "shared.so")
+            self.assertEqual((0, ""), run("gcc", "-shared", sites, "-o", shared))
+            for compiler, linker, lto in itertools.product(("gcc", "clang"), LINKERS, ([], ["-flto"])):
+                if lto and linker == "lld":
+                    continue  # it reads no GIMPLE, and refuses nothing
+                with self.subTest("%s %s %s" % (compiler, linker, lto)):
+                    objects = [os.path.join(folder, name) for name in ("1.o", "2.o")]
+                    for part, output in enumerate(objects, 1):
+                        self.assertEqual((0, ""), run(compiler, *lto, "-O2", "-fPIE", "-I", HEADER, "-DMINI_PART=%d" % part, "-DMINI_COPIES",
+                                                      "-DNPM_IMPLEMENTATION", "-c", PROGRAM, "-o", output))
+                    program = os.path.join(folder, "program")
+                    link = [compiler, *(["-flto=auto"] if lto and compiler == "gcc" else lto), "-fuse-ld=" + linker, *objects, "-o", program]
+                    status, output = run(*link, sites)
+                    self.assertNotEqual(0, status)
+                    self.assertIn("nopspan_mini_and_the_static_library_cannot_be_in_one_file", output)
+                    self.assertEqual((0, ""), run(*link, shared))
+
     def run_once(self, program, name):
         process = subprocess.Popen([program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.assertEqual("ready\n", process.stdout.readline())

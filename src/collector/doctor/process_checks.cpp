@@ -262,7 +262,8 @@ void check_obstacles(Host& host, std::uint32_t pid, Checks& checks) {
     if (pid != 0 && pid != one.pid) continue;
     checks.fail("process " + std::to_string(one.pid) + " and " + printable(one.path),
                 printable(one.comm) + ": " + one.why,
-                "link what is loaded by dlmopen() with the static library, or load it by dlopen()");
+                "link what is loaded by dlmopen() with the static library, or load it by dlopen(). Link a program that "
+                "has nopspan_mini.h with the shared library");
   }
 }
 

@@ -61,6 +61,10 @@ std::vector<Unattached> find_twins(Host& host) {
   for (const std::uint32_t pid : host.pids()) {
     std::map<const ProbeFile*, std::size_t> gates;
     for (const Host::Copy& copy : host.copies(pid)) {
+      if (copy.file->has_several_gates())
+        twins.push_back({copy.path, pid, host.process(pid)->comm,
+                         "the file has nopspan twice, perhaps nopspan_mini.h beside the static library, and nopspan "
+                         "attaches to one of them only: spans of the other are not seen"});
       if (copy.gate_address == 0 || ++gates[copy.file.get()] != 2) continue;
       twins.push_back({copy.path, pid, host.process(pid)->comm,
                        "it has loaded the file more than once, perhaps by dlmopen(), and the kernel raises the gate of "

@@ -26,8 +26,8 @@ std::string crowd_text(const Host::Mapper& mapper);
 
 // The processes, as of the last scan, and why the kernel would refuse to attach or would take long.
 std::vector<Unattached> find_obstacles(Host& host);
-// The processes that have loaded a file more than once (dlmopen). The kernel changes only one of the gates of such a
-// process, so the spans of the other copies are not seen.
+// The processes that have nopspan twice in what the kernel takes for one: a file that is loaded more than once
+// (dlmopen), or has several gates. Only one gate is raised, so the spans of the others are not seen.
 std::vector<Unattached> find_twins(Host& host);
 // The processes that have moved the text of a file to other memory, where it has no probes.
 std::vector<Unattached> find_moved(Host& host);

@@ -278,6 +278,13 @@ const Probe* ProbeFile::find(std::string_view provider, std::string_view name) c
 
 const Probe* ProbeFile::batch_probe() const { return find(NOPSPAN_BATCH_PROVIDER, "batch"); }
 
+bool ProbeFile::has_several_gates() const {
+  const Probe* first = batch_probe();
+  return first != nullptr && std::any_of(probes_.begin(), probes_.end(), [first](const Probe& probe) {
+           return probe.provider == first->provider && probe.semaphore_address != first->semaphore_address;
+         });
+}
+
 const char* ProbeFile::why_not_traceable() const {
   return notes_are_missing() ? "its notes are missing (llvm-strip deletes them)"
                              : "it has nopspan probes, but not the batch probe, which nopspan needs";

@@ -91,6 +91,9 @@ class ProbeFile {
   [[nodiscard]] const Probe* find(std::string_view provider, std::string_view name) const;
   // The probe that nopspan attaches to. Null if there is none; nopspan then cannot trace the file.
   [[nodiscard]] const Probe* batch_probe() const;
+  // Whether it has several gates, of which only the batch probe's can be raised by nopspan: nopspan_mini.h and the
+  // static library together. Newer ones cannot be linked into one file.
+  [[nodiscard]] bool has_several_gates() const;
   // The reason why there is no batch probe, for people.
   [[nodiscard]] const char* why_not_traceable() const;
   // Whether the file contains nopspan but not its notes. llvm-strip deletes them.

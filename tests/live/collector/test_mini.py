@@ -6,6 +6,7 @@ import os
 import time
 
 import harness
+from collector import Collector
 from harness import Bpftrace, Program, nopspan, program_path
 from test_record import Record
 from test_top import Top
@@ -128,6 +129,20 @@ class Mini(harness.Test):
                                  "engine_step engine.step  1 216", "span_stop engine.step  1 216", "tokens engine.request tiny-1 1 216",
                                  "engine_request engine.request tiny-1 1 216", "span_stop engine.request tiny-1 1 216",
                                  "gauge running  1 216", "gauge ended  1 216", "span_stop http.server  1 216"]))
+
+    def test_a_file_with_two_gates_is_named(self):
+        """Programs of before linkers refused it have the static library beside the header."""
+        with Program("two_gates") as program:
+            listed = nopspan("ps", program.pid)
+            self.assertIn("process %d (two_gates) and %s: the file has nopspan twice" % (program.pid, program_path("two_gates")),
+                          listed.stderr)
+            checked = nopspan("doctor", program.pid)
+            self.assertEqual(checked.returncode, 1)
+            self.assertRegex(checked.stdout, "(?m)^failed .*the file has nopspan twice")
+            with Collector("--pid", program.pid, binary=program_path("two_gates")) as tracer:
+                with self.assertRaises(AssertionError):
+                    tracer.stop()
+            self.assertIn("the file has nopspan twice", json.dumps(tracer.ledger()["unattached"]))
 
 
 if __name__ == "__main__":
