@@ -446,4 +446,11 @@ std::vector<KnownFiles::Found> KnownFiles::files_that(bool make_way) const {
   return result;
 }
 
+std::vector<KnownFiles::Found> KnownFiles::added() const {
+  std::vector<Found> result;
+  for (const File& file : files_)
+    if (file.is_added && !file.makes_way) result.push_back(file.found);
+  return result;
+}
+
 }  // namespace nopspan::collector

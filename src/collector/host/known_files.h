@@ -76,6 +76,8 @@ class KnownFiles {
 
   // All files that may be attached to now, each inode once; and those that somebody writes to.
   [[nodiscard]] std::vector<Found> attachable() const { return files_that(false); }
+  // Those of them that were given to add().
+  [[nodiscard]] std::vector<Found> added() const;
   [[nodiscard]] std::vector<Found> written() const { return files_that(true); }
   [[nodiscard]] const Refused& refused() const { return refused_; }
   // Readable when a file has appeared in a folder that has a known library.

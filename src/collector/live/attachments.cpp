@@ -483,6 +483,22 @@ void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
   say("nopspan: cannot attach to " + text_of(target) + ": " + why_not.text + "\n");
 }
 
+namespace {
+
+// The files of --binary that the process does not map now. It may be a plug-in that is loaded and unloaded again and
+// again: as long as the file is attached to, each load of it is traced from its first span on.
+void add_unmapped(Host& host, std::uint32_t pid, std::vector<Attachments::Target>& targets) {
+  for (const Host::Found& found : host.files().added()) {
+    const auto is_it = [&](const Attachments::Target& target) {
+      return target.file == found.file && (target.pid < 0 || target.pid == static_cast<int>(pid));
+    };
+    if (std::any_of(targets.begin(), targets.end(), is_it)) continue;
+    targets.push_back({found.file, found.path, static_cast<int>(pid), {}, "", "", {}, 0, 0});
+  }
+}
+
+}  // namespace
+
 std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,
                                                     const LeaveOut& leave_out, const Attachments& attachments) {
   std::vector<Attachments::Target> targets;
@@ -520,6 +536,7 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
         targets.back().program = 0;
       }
     }
+    if (has_main_thread) add_unmapped(host, pid, targets);
   }
   return targets;
 }

@@ -24,7 +24,8 @@ constexpr Family kFamilies[] = {
     {"nopspan.entries.delivered", "Entries that were delivered to the command.", &Counts::delivered},
     {"nopspan.entries.filtered", "Entries that the filters removed.", &Counts::filtered},
     {"nopspan.entries.held_by_killed",
-     "Upper bound of the entries that were in the buffers of killed processes; these are not counted as emitted.",
+     "Upper bound of the entries that were in the buffers of killed processes or of unloaded libraries; these are not "
+     "counted as emitted.",
      &Counts::held_by_killed},
 };
 constexpr std::size_t kMostComm = 64;

@@ -361,7 +361,8 @@ std::string to_text(const Ledger& ledger) {
   text += worst_text(ledger);
   text += unattached_text(ledger);
   if (total.held_by_killed > 0) {
-    text += "  at most " + std::to_string(total.held_by_killed) + " more were in the buffers of killed processes\n";
+    text += "  at most " + std::to_string(total.held_by_killed) +
+            " more were in the buffers of killed processes or of unloaded libraries\n";
   }
   if (total.threads_at_attach > 0) {
     const bool is_one = total.threads_at_attach == 1;

@@ -34,7 +34,7 @@ struct Counts {
   std::uint64_t no_memory = 0, over_limit = 0, reentrant = 0;
   std::uint64_t export_dropped = 0;  // delivered, and then lost by the command: disk full, receiver down
   std::uint64_t not_in_file = 0;     // delivered to a recorder, but not in its file: damaged, or a part is missing
-  std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers of killed processes; not in `emitted`
+  std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers that were gone; not in `emitted`
   // Threads that ran when the collector attached to a file of their process, not in `emitted`. Spans that they had
   // begun by then may be missing, and no count includes these.
   std::uint64_t threads_at_attach = 0;

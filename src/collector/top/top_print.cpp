@@ -162,7 +162,8 @@ std::string ledger_text(const TopSnapshot& snapshot) {
   }
   if (counts.filtered != 0) text += ", " + number_text(static_cast<double>(counts.filtered)) + " filtered out";
   if (counts.held_by_killed != 0)
-    text += ", at most " + std::to_string(counts.held_by_killed) + " more held by killed processes";
+    text +=
+        ", at most " + std::to_string(counts.held_by_killed) + " more held by killed processes or unloaded libraries";
   if (const std::uint64_t unattached = ledger.unattached.size() + ledger.unattached_others; unattached > 0)
     text += ", " + std::to_string(unattached) + " not attached to";
   return text;

@@ -144,6 +144,21 @@ class Mini(harness.Test):
                     tracer.stop()
             self.assertIn("the file has nopspan twice", json.dumps(tracer.ledger()["unattached"]))
 
+    def test_a_plugin_that_is_loaded_again_and_again_stays_attached(self):
+        plugin = program_path("plugin_mini.so")
+        with Program("plugin_host") as host, Collector("--pid", host.pid, binary=plugin) as tracer:
+            for number in range(8):
+                self.assertEqual(host.ask("load " + plugin), "loaded")
+                self.assertNotEqual(int(host.ask("plugin_gate")), 0, "load %d" % number)
+                for _ in range(10):
+                    host.ask("plugin_span load.%d" % number)
+                self.assertEqual(host.ask("unload"), "unloaded")
+                time.sleep(0.7 if number < 2 else 0)  # meanwhile, scans find that no process maps the file
+            tracer.stop()
+            counts = tracer.counts(host.pid)
+        self.assertEqual(tracer.names(host.pid), {"load.%d" % number: 10 for number in range(8)})
+        self.assertEqual((counts["emitted"], counts["lost"]), (80, 0))
+
 
 if __name__ == "__main__":
     harness.main()
