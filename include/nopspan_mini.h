@@ -364,6 +364,7 @@ static npm_slot npm_slots[NPM_THREADS] __attribute__((__aligned__(64)));
 static struct { uint64_t spans, free; } npm_slabs[NPM_SLABS]; /* struct nopspan_slab */
 static npm_label npm_labels[NPM_LABELS];
 static uint64_t npm_counts[NPM_COUNTS], npm_taken; /* npm_taken: how often a thread took a slot */
+static uint32_t npm_refused; /* so many spans are lost before anybody looks for a free state again */
 static uint32_t npm_states_number, npm_has_parent, npm_key, npm_has_key; /* npm_key: of pthread_key_create() */
 static uint32_t npm_has_random; /* the processor has random numbers */
 static unsigned char npm_own_page[2 * 65536]; /* a page in it is cleared by the kernel in a child process: */
@@ -422,6 +423,7 @@ __attribute__((__cold__, __noinline__)) static uint64_t npm_make_mark(void) {
   for (i = 0; i < 3; ++i) random[i] = npm_mix(npm_now() ^ npm_address(&random[i]));
   npm_syscall(NPM_EITHER(318, 278), random, sizeof(random), 1); /* getrandom(), GRND_NONBLOCK */
   *npm_errno() = error; npm_own[1] = random[1], npm_own[2] = random[2];
+  npm_refused = 0;
   for (i = 0; npm_has_parent && i < npm_states_number; ++i)
     if ((npm_slabs[i / 64].free >> i % 64 & 1) == 0) npm_state_at(i)->state = NPM_FREE;
   for (at = npm_has_parent ? npm_the_page()->threads : 0; at != 0; at = ((npm_slot*)at)->header.next_thread)
@@ -689,10 +691,13 @@ static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2,
   npm_call(site, a0, a1, a2, r.labels[1], a4, &r); npm_leave(slot);
 }
 /* ---- Spans ---- */
-/* Takes a free state. This is usually the state that this thread used last. */
+/* Takes a free state. This is usually the state that this thread used last. If none is free, the next spans are lost
+ * without a look at all states, until one is released. A release that comes in between may be missed, so there are
+ * only some of them: each then costs 16 states, however many there are. */
 static npm_state* npm_claim(void) {
-  const uint32_t states = NPM_GET(&npm_states_number); uint32_t i, at = npm_self.last;
-  for (i = 0; i < states; ++i, ++at) {
+  const uint32_t states = NPM_GET(&npm_states_number), refused = NPM_GET(&npm_refused);
+  uint32_t i, at = npm_self.last;
+  for (i = refused == 0 ? 0 : states; i < states; ++i, ++at) {
     npm_state* const s = npm_state_at(at = at < states ? at : 0); uint32_t free = NPM_FREE;
     if (NPM_GET(&s->state) != NPM_FREE || !NPM_SWAP(&s->state, &free, NPM_CHANGING)) continue;
     if (NPM_GET(&npm_slabs[at / 64].free) >> at % 64 & 1) /* it was never used */
@@ -700,10 +705,14 @@ static npm_state* npm_claim(void) {
     npm_self.last = at + 1; s->place = at;
     return s;
   }
+  NPM_PUBLISH(&npm_refused, refused == 0 ? states / 16 : refused - 1);
   npm_count(NPM_LOST, 1); npm_count(NPM_OVER_LIMIT, 1);
   return NULL;
 }
-static void npm_release(npm_state* s) { npm_self.last = s->place; NPM_PUBLISH(&s->state, NPM_FREE); }
+static void npm_release(npm_state* s) {
+  npm_self.last = s->place; NPM_PUBLISH(&s->state, NPM_FREE);
+  if (NPM_GET(&npm_refused) != 0) NPM_PUBLISH(&npm_refused, 0);
+}
 /* The context of a span that is open and belongs to a trace. An event outside of spans does not. */
 NPM_GLOBAL void npm1_context(npm_context* context, npm_span span) {
   const npm_state* const s = npm_state_of(span);
@@ -994,6 +1003,7 @@ NPM_GLOBAL size_t npm1_add_memory(void* memory, size_t bytes) {
     NPM_PUBLISH(&npm_slabs[i].free, ~UINT64_C(0)); at += 64 * sizeof(npm_state), added += 64;
   }
   __atomic_fetch_add(&npm_states_number, added, __ATOMIC_RELEASE);
+  NPM_PUBLISH(&npm_refused, 0);
   return added;
 }
 NPM_GLOBAL void npm1_reseed(void) {

@@ -913,6 +913,21 @@ TEST(Mini, CountsWhatDoesNotFit) {
   EXPECT_GT(open.size(), std::size_t{NPM_SPANS} - 8);  // tests before this one left some open
   EXPECT_EQ(counted(&nopspan::Stats::spans_over_limit), 1U);
   EXPECT_EQ(counted(&nopspan::Stats::spans_dropped), 1U);
+  // It is remembered that none is free. So a state that is freed behind its back is not found, until it looks again.
+  auto* freed = static_cast<unsigned*>(open.back().state);
+  open.pop_back();
+  *freed = 0;
+  for (unsigned long lost = 1; lost <= NPM_SPANS / 16; ++lost) {
+    EXPECT_EQ(npm_span_begin("work", npm_none()).state, nullptr);
+    EXPECT_EQ(counted(&nopspan::Stats::spans_over_limit), 1 + lost);
+  }
+  open.push_back(npm_span_begin("work", npm_none()));
+  EXPECT_EQ(open.back().state, freed);
+  EXPECT_EQ(npm_span_begin("work", npm_none()).state, nullptr);
+  npm_span_end(open.back());
+  open.back() = npm_span_begin("work", npm_none());
+  EXPECT_EQ(open.back().state, freed) << "a span that ends leaves room for the next one";
+  EXPECT_EQ(npm_span_begin("work", npm_none()).state, nullptr);
   static char memory[512 * 1024];
   std::memset(memory, 0xaa, sizeof(memory));
   const std::size_t more = npm_add_memory(memory, sizeof(memory));
