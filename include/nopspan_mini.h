@@ -482,7 +482,8 @@ static uint16_t npm_label_of(const char* value) {
 /* The state of a span that is open. */
 static npm_state* npm_state_of(npm_span span) {
   npm_state* const s = (npm_state*)span.state;
-  if (s == NULL || npm_own == NULL || s->owner != npm_slabs || s->mark != NPM_GET(&npm_own[0])) return NULL;
+  if (s == NULL || npm_own == NULL || NPM_GET(&s->owner) != npm_slabs || NPM_GET(&s->mark) != NPM_GET(&npm_own[0]))
+    return NULL; /* another thread may be reusing the state of a span that has ended */
   return NPM_GET(&s->generation) == span.generation && NPM_GET(&s->state) == NPM_OPEN ? s : NULL;
 }
 /* The same for a change. NULL too in a signal handler that interrupted another one. npm_give_back() ends it. */
@@ -730,7 +731,9 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   NPM_PUBLISH(&s->generation, s->generation + 1);
   if (from != NULL) memcpy((char*)s + offsetof(npm_state, trace_id), from, offsetof(npm_context, span));
   else memset((char*)s + offsetof(npm_state, trace_id), 0, offsetof(npm_context, span));
-  s->parent_id = s->span_id, s->parent = parent, s->owner = npm_slabs, s->mark = mark;
+  s->parent_id = s->span_id, s->parent = parent;
+  __atomic_store_n(&s->owner, (const void*)npm_slabs, __ATOMIC_RELAXED);
+  __atomic_store_n(&s->mark, mark, __ATOMIC_RELAXED);
   s->flags = (uint32_t)what >> 8, s->kind = (uint8_t)what, s->thread_id = npm_self.thread_id, s->start_ns = npm_now();
   s->first_token_ns = s->output_tokens = s->end_ns = s->times_size = 0, s->error_type[0] = s->tool[0] = '\0';
   s->status = s->attribute_bytes = s->context_bits = s->below = s->busy = 0;
