@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan hist: histograms of times and of numbers, by name and model.
 #include "base/failure.h"
-#include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
@@ -16,9 +15,6 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
-#include <cerrno>
-#include <csignal>
 #include <cstdint>
 #include <iostream>
 #include <memory>
@@ -113,22 +109,6 @@ class HistPrinter {
   HistStyle style_;
 };
 
-// Passes everything on to `sink`, and stops the run when all processes that --pid names have ended.
-class WhileTheyRun : public Sink {
- public:
-  WhileTheyRun(Sink& sink, const std::vector<std::uint32_t>& pids) : sink_(sink), pids_(pids) {}
-  void on_entry(const Entry& entry) override { sink_.on_entry(entry); }
-  void on_tick(std::uint64_t now_unix_ns) override {
-    sink_.on_tick(now_unix_ns);
-    const auto has_ended = [](std::uint32_t pid) { return kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH; };
-    if (!pids_.empty() && std::all_of(pids_.begin(), pids_.end(), has_ended)) stopping = true;
-  }
-
- private:
-  Sink& sink_;
-  const std::vector<std::uint32_t>& pids_;
-};
-
 // The key of --of attr:KEY, unless steps have it as a fact.
 std::vector<std::string> key_of(const HistCommandOptions& options) {
   const std::string_view key = options.hist.of->attribute;
@@ -142,11 +122,10 @@ int measure(const OutputOptions& common, const HistCommandOptions& options, Sour
   HistPrinter output(common, options);
   if (options.source.from.empty()) set_standard_outputs_live();
   HistFeed feed(source, hist, [&output](const HistTable& table) { output.show(table); });
-  WhileTheyRun while_they_run(feed, hist.filter.pids);
   run.announce([&hist] { return std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n"; });
-  Sink& sink = options.source.from.empty() ? static_cast<Sink&>(while_they_run) : feed;
+  run.end_with_processes();
   run.run(
-      source, sink, [&feed] { return feed.ledger(); }, [&feed] { return feed.has_rows(); });
+      source, feed, [&feed] { return feed.ledger(); }, [&feed] { return feed.has_rows(); });
   run.finish();
   output.finish(feed.table());
   std::cerr << remark_text(source.remark());

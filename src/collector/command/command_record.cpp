@@ -33,9 +33,10 @@ namespace nopspan::collector {
 namespace {
 
 constexpr char kRecordDescription[] =
-    "Records spans, point events, retries and gauges until Ctrl-C. Read the file with\n"
-    "nopspan replay FILE, nopspan top --from FILE or nopspan trace --from FILE. If it\n"
-    "is damaged or truncated, they read the intact part.\n"
+    "Records spans, point events, retries and gauges until Ctrl-C, or until all\n"
+    "processes of --pid have ended. Read the file with nopspan replay FILE, nopspan\n"
+    "top --from FILE or nopspan trace --from FILE. If it is damaged or truncated,\n"
+    "they read the intact part.\n"
     "--name, --model, --slower-than and --errors may let unwanted entries through.\n"
     "Repeat these options when you read the file. record --from refuses them.\n"
     "--tenant, --where and --error select single entries, so traces may lack spans.";
@@ -136,6 +137,7 @@ int record(const RecordOptions& options, const OutputOptions& common, std::uniqu
   }
   MarkingSink marking(recorder, filter);
   run.announce([] { return "Recording. Press Ctrl-C to stop.\n"; });
+  run.end_with_processes();
   run.run(*source, marking, [&recorder] { return recorder.ledger(); });
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();

@@ -8,6 +8,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <iostream>
 #include <optional>
 
@@ -53,6 +56,12 @@ void CommandRun::on_tick(std::uint64_t now_unix_ns) {
   if (announcement_ && options_.from.empty()) std::cerr << std::exchange(announcement_, nullptr)();
   metrics_.write_if_due(ledger_);
   if (standard_output().has_failed()) stopping = true;
+  if (ends_with_processes_ && have_processes_ended()) stopping = true;
+}
+
+bool CommandRun::have_processes_ended() const {
+  const auto has_ended = [](std::uint32_t pid) { return kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH; };
+  return std::all_of(options_.filter.pids.begin(), options_.filter.pids.end(), has_ended);
 }
 
 void CommandRun::tell_if_nothing_matches(std::uint64_t now_unix_ns) {

@@ -31,6 +31,8 @@ class CommandRun : private Sink, private BatchSink {
   // `text` is called when the source is live, and its result written to stderr. Every span that ends after that is
   // reported.
   void announce(std::function<std::string()> text) { announcement_ = std::move(text); }
+  // The run also ends when all processes that --pid names have ended, because nothing more can come.
+  void end_with_processes() { ends_with_processes_ = options_.from.empty() && !options_.filter.pids.empty(); }
   // Runs the source until it ends, `stopping` (base/stopping.h) is set, or --duration is over. If the source is live
   // and nothing has matched `asked` for 5 s, because a request id or a tenant is mistyped for example, or no entry has
   // one of the keys, writes so to stderr, once. Without `has_matched`, every entry that arrives has matched, unless its
@@ -53,6 +55,7 @@ class CommandRun : private Sink, private BatchSink {
   void on_removed(const Entry& entry) override { keys_.see(entry); }
   void on_tick(std::uint64_t now_unix_ns) override;
   void tell_if_nothing_matches(std::uint64_t now_unix_ns);
+  [[nodiscard]] bool have_processes_ended() const;
 
   const SourceOptions& options_;
   const Filter asked_;
@@ -63,7 +66,7 @@ class CommandRun : private Sink, private BatchSink {
   std::function<bool()> has_matched_;
   Sink* sink_ = nullptr;
   BatchSink* batches_ = nullptr;  // of the sink
-  bool has_entries_ = false, is_told_ = false;
+  bool has_entries_ = false, is_told_ = false, ends_with_processes_ = false;
   std::uint64_t began_unix_ns_ = 0;  // time of the first tick
   std::optional<TimeRange> times_;   // Source::times() after the run
 };
