@@ -96,6 +96,12 @@ class Mistakes(unittest.TestCase):
         for words in (["trcae"], ["trcae", "--help"]):
             self.assert_usage_error(words, "not expected: trcae", "commands are " + " ".join(commands()))
 
+    def test_all_that_a_command_needs_is_named_at_once(self):
+        self.assert_usage_error(["convert", "a.rec", "b.rec"], "; usage: nopspan convert FILE... --to FORMAT --out FILE; see")
+        self.assert_usage_error(["record", "-o", "a.rec"], "not expected: -o", "; usage: nopspan record FILE; see")
+        self.assert_usage_error(["doctor", "--pid", "1"], "not expected: --pid", "; usage: nopspan doctor [PID]; see")
+        self.assert_usage_error(["ps", "--pid", "1"], "; usage: nopspan ps [PID...]; see")
+
     def test_unexpected_words_are_named_in_their_order(self):
         self.assert_usage_error(["replay", "spans.rec", "b", "c"], "not expected: b c")
 

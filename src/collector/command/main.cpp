@@ -163,6 +163,21 @@ std::string suggestion(const CLI::App& command, const std::string& unknown) {
   return names.empty() ? names : names + "?)";
 }
 
+// "; usage: nopspan convert FILE... --to FORMAT --out FILE": all that the command needs, because CLI11 names one
+// missing word at a time. "" if it needs nothing and has no arguments.
+std::string usage(const CLI::App& command) {
+  std::string words;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_positional()) {
+      const std::string word = option->get_name(true) + (option->get_items_expected_max() > 1 ? "..." : "");
+      words += option->get_required() ? " " + word : " [" + word + "]";
+    } else if (option->get_required()) {
+      words += " --" + option->get_lnames().front() + " " + option->get_type_name();
+    }
+  }
+  return words.empty() ? words : "; usage: nopspan " + command.get_name() + words;
+}
+
 // Handles an exception of CLI11: --help, --version, or a usage error. Returns the exit status.
 int explain(const CLI::App& app, const CLI::ParseError& error) {
   // An unknown word is reported before a missing one, because it may be the missing one, mistyped.
@@ -182,6 +197,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
   if (const auto chosen = app.get_subcommands(); !chosen.empty()) {
     name += " " + chosen.front()->get_name();
     if (!extras.empty()) what += suggestion(*chosen.front(), extras.back());
+    if (!extras.empty() || dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) what += usage(*chosen.front());
   } else if (!extras.empty()) {
     what += "; the commands are";
     for (const CLI::App* command : app.get_subcommands({})) what += " " + command->get_name();
