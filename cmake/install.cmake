@@ -11,6 +11,7 @@ if(NOPSPAN_RECORDING)
 endif()
 if(NOPSPAN_OPENTELEMETRY)
   list(APPEND nopspan_installed nopspan_opentelemetry nopspan_opentelemetry_static)
+  list(APPEND nopspan_pcs nopspan-opentelemetry nopspan-opentelemetry-static)
 endif()
 install(
   TARGETS ${nopspan_installed}

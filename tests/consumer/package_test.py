@@ -46,7 +46,10 @@ def main():
     code, output = find_package(f"{major}.{minor}", "COMPONENTS recording")
     expect((code == 0) == RECORDING, output)
     recording = ("nopspan-recording", "nopspan-recording-static")
-    for package in ("nopspan", "nopspan-static", *(recording if RECORDING else ())):
+    opentelemetry = ("nopspan-opentelemetry", "nopspan-opentelemetry-static")
+    has_opentelemetry = os.path.exists(os.path.join(LIBDIR, "libnopspan-opentelemetry.a"))
+    for package in ("nopspan", "nopspan-static", *(recording if RECORDING else ()),
+                    *(opentelemetry if has_opentelemetry else ())):
         environment = {**os.environ, "PKG_CONFIG_PATH": os.path.join(LIBDIR, "pkgconfig")}
         expect(run(["pkg-config", "--modversion", package], env=environment).strip() == dotted, f"pkg-config {package}")
         run(["pkg-config", "--validate", package], env=environment)
