@@ -11,6 +11,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
@@ -101,8 +102,17 @@ void Span::AddLink(const api::trace::SpanContext& target, const api::common::Key
 
 void Span::AddLinks(const api::trace::SpanContextKeyValueIterable& links) noexcept {
   if (inner_ != nullptr) inner_->AddLinks(links);
-  const std::lock_guard lock(lock_);
-  if (state_ != nullptr) put_links(detail::sink_of(state_), links);
+  detail::guarded([&] {
+    std::vector<api::trace::SpanContext> targets;
+    // Without the lock, because this is a function of the program, which may use the span.
+    links.ForEachKeyValue([&](api::trace::SpanContext target, const api::common::KeyValueIterable& /*unused*/) {
+      targets.push_back(std::move(target));
+      return true;
+    });
+    const std::lock_guard lock(lock_);
+    if (state_ == nullptr) return;
+    for (const api::trace::SpanContext& target : targets) put_link(detail::sink_of(state_), target);
+  });
 }
 #endif
 

@@ -68,6 +68,28 @@ void handlers_may_use_the_span() {
   CHECK((seen == std::vector<std::string>{"order.start without", "paid with", "order.stop with"}));
 }
 
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2
+// A list of links that notes on the span what it has linked.
+struct OwnLinks final : trace::SpanContextKeyValueIterable {
+  bool ForEachKeyValue(
+      nostd::function_ref<bool(trace::SpanContext, const common::KeyValueIterable&)> each) const noexcept override {
+    span->SetAttribute("linked", true);
+    return each(span->GetContext(), common::NoopKeyValueIterable());
+  }
+  [[nodiscard]] std::size_t size() const noexcept override { return 1; }
+  nostd::shared_ptr<trace::Span> span;
+};
+
+void links_may_use_the_span() {
+  const Recorder recorder{"linking.stop"};
+  OwnLinks links;
+  links.span = tracer()->StartSpan("linking");
+  links.span->AddLinks(links);
+  links.span->End();
+  CHECK(recorder.events().at(0)->metadata().find("linked").as_bool());
+}
+#endif
+
 void a_failed_span_keeps_its_error_type() {
   const Recorder recorder(Recorder::span_events({"given", "not given"}));
   auto span = tracer()->StartSpan("given", {{"error.type", "timeout"}});
@@ -383,6 +405,9 @@ int main() {
   CHECK(nopspan::opentelemetry::install());
   CHECK(!tracer()->StartSpan("nobody")->GetContext().IsValid());  // the API's own provider is not taken for an SDK
   handlers_may_use_the_span();
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2
+  links_may_use_the_span();
+#endif
   a_failed_span_keeps_its_error_type();
   the_end_has_the_last_name_and_status();
   a_span_without_a_parent_is_a_request();
