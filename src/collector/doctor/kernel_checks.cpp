@@ -142,10 +142,8 @@ void check_memlock(Checks& checks) {
 
 void check_settings(Checks& checks) {
   const std::string lockdown = setting("/sys/kernel/security/lockdown");
-  if (lockdown.find("[confidentiality]") != std::string::npos) {
-    checks.warn("lockdown", "confidentiality",
-                "boot without lockdown=confidentiality: BPF programs may not read kernel memory, so the entries that a "
-                "killed thread held are counted but not fetched");
+  if (is_confidential()) {
+    checks.fail("lockdown", "confidentiality: the kernel refuses to load nopspan's programs", kWithoutConfidentiality);
   } else {
     checks.ok("lockdown", lockdown == "unknown" ? "none" : lockdown);
   }

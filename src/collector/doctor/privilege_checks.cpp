@@ -217,7 +217,8 @@ std::unique_ptr<KernelPrograms> check_own_programs(Checks& checks) {
     std::string what = failure.what();
     what.resize(std::min(what.find('\n'), what.size()));
     checks.fail("nopspan's programs", what,
-                "if the check `BPF program` is ok, report this as a bug, with the kernel version");
+                is_confidential() ? "see the check `lockdown`"
+                                  : "if the check `BPF program` is ok, report this as a bug, with the kernel version");
     return nullptr;
   }
 }

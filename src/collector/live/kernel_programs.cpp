@@ -182,6 +182,12 @@ bool is_kernel_before(unsigned major, unsigned minor) {
   return have_major != major ? have_major < major : have_minor < minor;
 }
 
+bool is_confidential() {
+  return read_small_file("/sys/kernel/security/lockdown").find("[confidentiality]") != std::string::npos;
+}
+const char* const kWithoutConfidentiality =
+    "boot with lockdown=integrity, in which BPF programs may read kernel memory, or without lockdown";
+
 nopspan_settings settings_of_namespaces() {
   nopspan_settings settings{};
   // The initial pid namespace has this inode on every machine. Its numbers are the kernel's own.
@@ -215,6 +221,10 @@ KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_setting
   prepare_for_attach(*skeleton_);
   if (const int error = collector__load(skeleton_); error != 0) {
     collector__destroy(skeleton_);
+    if (is_confidential()) {
+      throw Failure(std::string("the kernel refuses nopspan's BPF programs in lockdown=confidentiality: ") +
+                    kWithoutConfidentiality);
+    }
     fail("cannot load the BPF programs", -error);
   }
   ring_ = ring_buffer__new(bpf_map__fd(skeleton_->maps.ring), on_sample, this, nullptr);

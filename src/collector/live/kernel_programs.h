@@ -24,6 +24,11 @@ struct ring_buffer;
 
 namespace nopspan::collector {
 
+// Whether the kernel is in lockdown=confidentiality, in which it refuses to load the collector's programs, because they
+// read its memory. False if /sys/kernel/security is not mounted.
+bool is_confidential();
+extern const char* const kWithoutConfidentiality;  // what to do about it, for people
+
 // Whether the kernel's version is before this one. False if it has no such number.
 bool is_kernel_before(unsigned major, unsigned minor);
 
