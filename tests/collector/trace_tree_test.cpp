@@ -196,7 +196,9 @@ TEST_F(TraceTree, SaysWhyASpanHasNoParentHere) {
   Entry remote = timed(11, 77, 2, 1, "b");
   remote.flags = NOPSPAN_FLAG_REMOTE_PARENT;
   const std::string text = drawn({orphan, remote, timed(12, 78, 3, 1, "c"), timed(13, 13, 4, 1, "d")});
-  EXPECT_THAT(text, HasSubstr("a  service[7]  (may have a parent that began before the attach)\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("a  service[7]  (may have a parent that began before the attach: wait a second after an attach)\n"));
   EXPECT_THAT(text, HasSubstr("b  service[7]  (parent in another process, not seen)\n"));
   EXPECT_THAT(text, HasSubstr("c  service[7]  (parent missing)\n"));
   EXPECT_THAT(text, HasSubstr("d  service[7]  (its own ancestor)\n"));

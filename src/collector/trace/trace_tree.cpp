@@ -49,7 +49,7 @@ constexpr std::array<std::pair<std::string_view, Style>, 6> kRootTexts = {
     {{"", Style::plain},
      {"", Style::plain},
      {"  (parent in another process, not seen)", Style::dim},
-     {"  (may have a parent that began before the attach)", Style::dim},
+     {"  (may have a parent that began before the attach: wait a second after an attach)", Style::dim},
      {"  (parent missing)", Style::yellow},
      {"  (its own ancestor)", Style::yellow}}};
 
