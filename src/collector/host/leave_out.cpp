@@ -34,9 +34,8 @@ std::optional<std::uint32_t> number_of_process(std::string_view text) {
 }
 
 bool is_in(const std::string& cgroup, const std::string& named) {
-  return named.find('/') != std::string::npos
-             ? is_below_cgroup(cgroup, named == "/" ? "" : named)
-             : is_below_cgroup(cgroup, "/" + named) || container_id(cgroup).starts_with(named);
+  if (container_id(cgroup).starts_with(named)) return true;
+  return is_below_cgroup(cgroup, named.starts_with('/') ? named : "/" + named);
 }
 
 }  // namespace
