@@ -15,7 +15,7 @@ import perfetto_file
 import recording
 from example_service import PROMPTS, Agent, Server, lines_of
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, Program, Test
+from harness import LIBRARY, NOPSPAN, Program, Test, nopspan
 from waiting import wait_until
 
 
@@ -153,6 +153,17 @@ class Times(Test):
                     wait_until(lambda: names(entries_so_far(path), program.pid)["now"], "a span in the file")
             finally:
                 attached.set()
+
+
+class End(Test):
+    def test_it_ends_when_all_processes_of_pid_have_ended(self):
+        path = os.path.join(self.temporary_folder(), "spans.rec")
+        with Program("traced") as one, Program("traced") as two, Record(path, "--pid", "%d,%d" % (one.pid, two.pid)) as record:
+            one.__exit__(None)
+            two.ask("span last")
+            two.__exit__(None)
+            self.assertEqual(record.end(), 0)
+        self.assertEqual([json.loads(line)["name"] for line in nopspan("replay", path, "--spans").stdout.splitlines()], ["last"])
 
 
 if __name__ == "__main__":
