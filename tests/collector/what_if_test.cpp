@@ -3,6 +3,7 @@
 
 #include "assembled_traces.h"
 #include "base/failure.h"
+#include "base/stopping.h"
 
 #include <nopspan/probes.h>
 
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <random>
+#include <string>
 #include <vector>
 
 namespace nopspan::collector {
@@ -172,6 +174,91 @@ TEST(WhatIf, EndsWhateverProgramsReport) {
       step.duration_ns = number % 3 == 0 ? 15'000'000 : 5'000'000;
       what_if.on_entry(step);
       what_if.on_entry(span_of(100 + number, 0, "engine.request"));
+    }
+    try {
+      what_if.learn();
+      (void)what_if.simulate(what_if.settings());
+    } catch (const Failure&) {
+    }
+  }
+}
+
+// Many requests that arrive at once, in a step that had all of them, and one step for each.
+TEST(WhatIf, RefusesWhatWouldTakeTooLong) {
+  constexpr std::uint64_t kRequests = 8000, kLongRunning = 1;
+  std::mt19937_64 random(5);
+  WhatIf what_if;
+  for (std::uint64_t id = 1; id <= 1 + kRequests; ++id) {
+    Entry request = span_of(id, 0, "engine.request");
+    request.duration_ns = 1000 * kSecond;
+    what_if.on_entry(request);
+  }
+  std::vector<nopspan_member> all(kRequests);
+  for (std::uint64_t i = 0; i < kRequests; ++i) {
+    all[i].request = 2 + i;
+    all[i].prefill_tokens = 1;
+  }
+  nopspan_step facts{};
+  std::uint64_t start_ns = kBegin + 1000;
+  const auto add = [&](const std::vector<nopspan_member>& members, std::uint64_t ns) {
+    facts.members = static_cast<unsigned>(members.size());
+    ++facts.number;
+    Entry step =
+        step_of(1'000'000 + facts.number,
+                {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)}, facts);
+    step.start_unix_ns = start_ns;
+    step.duration_ns = ns;
+    what_if.on_entry(step);
+    start_ns += kMillisecond;
+  };
+  add(all, kMillisecond);
+  for (std::uint64_t i = 0; i < kRequests; ++i) {
+    std::vector<nopspan_member> members(2);
+    members[0].request = 2 + i;
+    members[0].prefill_tokens = 32U << random() % 3;
+    members[0].context_tokens = static_cast<unsigned>(i % 700);
+    members[1].request = kLongRunning;
+    members[1].context_tokens = static_cast<unsigned>(10 + i);
+    members[0].decode_tokens = members[1].decode_tokens = 1;
+    add(members, 100'000 + 1000 * std::uint64_t{members[0].prefill_tokens} + random() % 1000);
+  }
+  what_if.learn();
+  try {
+    (void)what_if.simulate({4, 0});
+    ADD_FAILURE() << "it should be refused";
+  } catch (const Failure& failure) {
+    EXPECT_NE(std::string(failure.what()).find("would take too long"), std::string::npos) << failure.what();
+  }
+}
+
+TEST(WhatIf, EndsWhenTheUserStopsIt) {
+  WhatIf what_if;
+  ScheduledEngine().run(&what_if);
+  what_if.learn();
+  stopping = true;
+  EXPECT_THROW((void)what_if.simulate(what_if.settings()), Failure);
+  stopping = false;
+  EXPECT_EQ(what_if.simulate(what_if.settings()).requests, 200);
+}
+
+// The longest times and the largest numbers that a process can report. A sanitizer would report an overflow.
+TEST(WhatIf, HasNoNumberThatIsTooLarge) {
+  for (const std::uint64_t wall_ns : {std::uint64_t{1} << 63U, UINT64_MAX - 1000, UINT64_MAX}) {
+    WhatIf what_if;
+    for (std::uint64_t number = 1; number <= 30; ++number) {
+      nopspan_member member{};
+      member.request = 1 + number % 3;
+      member.prefill_tokens = number % 4 == 0 ? UINT32_MAX : 0;
+      member.context_tokens = UINT32_MAX;
+      member.decode_tokens = member.drafted_tokens = UINT16_MAX;
+      nopspan_step facts{};
+      facts.members = 1;
+      facts.budget_tokens = facts.kv_used = facts.device_ns = UINT64_MAX;
+      Entry step = step_of(1000 + number, {reinterpret_cast<const char*>(&member), sizeof(member)}, facts);
+      step.start_unix_ns = kBegin + number;
+      step.duration_ns = wall_ns - number;
+      what_if.on_entry(step);
+      what_if.on_entry(span_of(1 + number % 3, 0, "engine.request"));
     }
     try {
       what_if.learn();

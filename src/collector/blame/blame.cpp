@@ -482,7 +482,7 @@ void Blame::deliver(Engine& engine, bool all) {
     const std::uint32_t number = engine.states[i];
     State& state = states_[number];
     if (!state.has_ended || state.is_delivered) continue;
-    const std::uint64_t end_ns = state.ended.start_ns + state.ended.duration_ns;
+    const std::uint64_t end_ns = state.ended.end_ns();
     if (!all && end_ns > engine.end_ns && end_ns + kLate > now_ns_) continue;
     charge(engine, number, state);
     conclude(engine, state);
@@ -515,7 +515,7 @@ void Blame::restart(const Engine& engine, State& state) {
   next.key = state.key;
   next.window = state.window;
   next.has_beginning = true;
-  const std::uint64_t end_ns = state.ended.start_ns + state.ended.duration_ns;
+  const std::uint64_t end_ns = state.ended.end_ns();
   const auto is_before = [&](std::uint32_t step) { return engine.steps[step].start_ns < end_ns; };
   for (Run run : state.runs) {
     while (run.first < run.end && is_before(run.first)) ++run.first;
@@ -535,11 +535,12 @@ void Blame::restart(const Engine& engine, State& state) {
   }
   end_if_known(engine, state);
   // It must not be the one that was delivered.
-  if (state.has_ended && state.ended.start_ns + state.ended.duration_ns <= end_ns) state.has_ended = false;
+  if (state.has_ended && state.ended.end_ns() <= end_ns) state.has_ended = false;
 }
 
 // Charges the steps of the window to those too that have not ended.
 void Blame::end_window(Engine& engine, bool all) {
+  absent_ = 0;
   if (!engine.steps.empty()) {
     fit(engine);
     fits_.push_back(engine.fit);

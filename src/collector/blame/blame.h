@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/random.h"
+#include "base/saturating.h"
 #include "blame/step_model.h"
 #include "facts/row_key.h"
 #include "model/entry.h"
@@ -54,6 +55,8 @@ struct BlameLimits {
   static constexpr std::size_t kNamed = 16;    // members of a step that are named as those who made it long
   static constexpr std::size_t kKept = 4;      // culprits of a request that was delivered
   static constexpr std::size_t kHolders = 64;  // requests that left something in an engine's cache
+  // Of the steps that a request was not in, so many stand for all, until there are many of these in a window.
+  static constexpr std::size_t kAbsent = 64, kManyAbsent = 1'000'000;
 };
 
 class Blame {
@@ -179,6 +182,7 @@ class Blame {
     std::uint64_t start_ns = 0, duration_ns = 0, admission_ns = 0, preemptions = 0;
     bool is_wanted = false;
     bool is_request = false;  // engine.request: it is one request, and not several of a trace
+    [[nodiscard]] std::uint64_t end_ns() const { return saturating_sum(start_ns, duration_ns); }
   };
   struct State {
     Request request;
@@ -227,7 +231,7 @@ class Blame {
     [[nodiscard]] StepWork all() const;
     // Whether it took long because of prompts. These then stall a request that is not in it as a whole.
     [[nodiscard]] bool is_long() const { return prefill_ns >= 0.5 * wall_ns; }
-    [[nodiscard]] std::uint64_t end_ns() const { return start_ns + static_cast<std::uint64_t>(wall_ns); }
+    [[nodiscard]] std::uint64_t end_ns() const { return saturating_sum(start_ns, saturated(wall_ns)); }
   };
   struct Engine {
     EngineKey key;
@@ -280,11 +284,11 @@ class Blame {
   struct Own {
     double prompt_ns = 0, drafts_ns = 0;
   };
-  void charge(const Engine& engine, std::uint32_t number, State& state) const;
+  void charge(const Engine& engine, std::uint32_t number, State& state);
   void charge_step(const Engine& engine, const Step& step, std::uint32_t number, State& state, const Own& own) const;
   // Whether steps between these two did not arrive.
   static bool misses_steps(const Engine& engine, std::size_t from, std::size_t to);
-  void charge_absence(const Engine& engine, std::size_t from, std::size_t to, std::uint32_t number, State& state) const;
+  void charge_absence(const Engine& engine, std::size_t from, std::size_t to, std::uint32_t number, State& state);
   void add_charges(const Engine& engine, const Step& step, std::uint32_t number, double part, bool is_absent,
                    std::vector<Charge>& to, std::size_t most) const;
   void add_stall(const Engine& engine, const Step& step, std::uint32_t number, double stall_ns, bool is_absent,
@@ -306,6 +310,7 @@ class Blame {
   std::vector<std::uint32_t> free_;
   std::unordered_map<Key, std::uint32_t, KeyHash> by_key_;
   bool has_trace_keys_ = false;
+  std::size_t absent_ = 0;  // steps that were charged for absence, in the window of an engine
   // The last spans that ended before a step named them, by their process or, for a trace, 0; and in this order.
   std::unordered_map<Key, Ended, KeyHash> ended_;
   std::deque<Key> ended_keys_;

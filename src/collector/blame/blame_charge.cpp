@@ -34,10 +34,10 @@ void Blame::Sums::operator+=(const Sums& other) {
 }
 
 // Charges the steps of the window. Before the span of the request has arrived, nobody knows whether it was preempted.
-void Blame::charge(const Engine& engine, std::uint32_t number, State& state) const {
+void Blame::charge(const Engine& engine, std::uint32_t number, State& state) {
   Request& request = state.request;
   const bool is_bound = state.has_ended && state.key.by == NamedBy::trace;
-  const std::uint64_t begin_ns = state.ended.start_ns, end_ns = begin_ns + state.ended.duration_ns;
+  const std::uint64_t begin_ns = state.ended.start_ns, end_ns = state.ended.end_ns();
   std::size_t next = 0, cost = 0;
   bool has_steps = false;
   for (const Run& run : state.runs) {
@@ -120,8 +120,7 @@ void Blame::charge_step(const Engine& engine, const Step& step, std::uint32_t nu
 }
 
 // Charges the steps of this range, which do not have the request, although it has some before and after them.
-void Blame::charge_absence(const Engine& engine, std::size_t from, std::size_t to, std::uint32_t number,
-                           State& state) const {
+void Blame::charge_absence(const Engine& engine, std::size_t from, std::size_t to, std::uint32_t number, State& state) {
   const std::uint64_t start_ns = engine.steps[to].start_ns;
   if (start_ns <= state.until_ns) return;
   const auto elapsed_ns = static_cast<double>(start_ns - state.until_ns);
@@ -132,9 +131,9 @@ void Blame::charge_absence(const Engine& engine, std::size_t from, std::size_t t
   state.absent += absent;
   const double wall_ns = engine.sums[to].wall_ns - engine.sums[from].wall_ns;
   const double part = wall_ns > elapsed_ns ? elapsed_ns / wall_ns : 1;
-  // Of many steps, some stand for all.
-  constexpr std::size_t kMost = 64;
-  const std::size_t stride = (to - from + kMost - 1) / kMost;
+  const std::size_t most = absent_ < BlameLimits::kManyAbsent ? BlameLimits::kAbsent : 1;
+  const std::size_t stride = (to - from + most - 1) / most;
+  absent_ += (to - from + stride - 1) / stride;
   for (std::size_t i = from; i < to; i += stride) {
     const Step& step = engine.steps[i];
     if (step.prefill_ns <= 0) continue;
@@ -205,7 +204,7 @@ void Blame::conclude(const Engine& engine, State& state) {
   of(request, Cause::others_prefill) += others_ns;
   of(request, Cause::host) += absent.host_ns;
   of(request, ended.preemptions > 0 ? Cause::preemption : Cause::unexplained) += absent.wall_ns - others_ns;
-  const std::uint64_t end_ns = ended.start_ns + ended.duration_ns;
+  const std::uint64_t end_ns = ended.end_ns();
   // After the last step of the engine that has arrived, nobody knows.
   const std::uint64_t known_ns = std::min(end_ns, std::max(engine.end_ns, state.until_ns));
   if (known_ns > state.until_ns) of(request, Cause::host) += static_cast<double>(known_ns - state.until_ns);

@@ -2,6 +2,7 @@
 #include "blame/blame_print.h"
 
 #include "base/cells.h"
+#include "base/saturating.h"
 #include "base/text.h"
 #include "model/entry_json.h"
 
@@ -29,11 +30,9 @@ constexpr std::array<const char*, StepModel::kTerms> kTermTexts = {"a step",
                                                                    "a token and cell of the cache"};
 
 // Times are double, and may be below 0.
-std::string time_of(double ns) {
-  return (ns < 0 ? "-" : "") + duration_text(static_cast<std::uint64_t>(std::llround(std::abs(ns))));
-}
+std::string time_of(double ns) { return (ns < 0 ? "-" : "") + duration_text(saturated(std::abs(ns) + 0.5)); }
 std::string percent(double part, double all) {
-  return all > 0 ? std::to_string(std::llround(100 * part / all)) + " %" : "-";
+  return all > 0 ? std::to_string(rounded(100 * part / all)) + " %" : "-";
 }
 std::string price_text(double ns) { return ns >= 10 ? time_of(ns) : number_text(ns) + " ns"; }
 
@@ -62,8 +61,8 @@ nlohmann::ordered_json to_json(const std::vector<Blame::Culprit>& all) {
   auto json = nlohmann::ordered_json::array();
   for (const Blame::Culprit& one : all) {
     json.push_back(
-        {{"request_id", one.request_id}, {"tenant", one.tenant}, {"model", one.model}, {"ns", std::llround(one.ns)}});
-    if (one.cells_ns > 0) json.back()["cells_left_ns"] = std::llround(one.cells_ns);
+        {{"request_id", one.request_id}, {"tenant", one.tenant}, {"model", one.model}, {"ns", rounded(one.ns)}});
+    if (one.cells_ns > 0) json.back()["cells_left_ns"] = rounded(one.cells_ns);
     if (one.prefill_tokens > 0) json.back()["prefill_tokens"] = one.prefill_tokens;
     if (one.request_id.empty()) json.back()["key"] = id_text(one.key);
   }
@@ -285,8 +284,8 @@ nlohmann::ordered_json to_json(const Blame::Fit& fit) {
   }
   json["residual"] = fit.residual;
   if (!std::isinf(fit.condition)) json["condition"] = fit.condition;
-  json["charged_ns"] = std::llround(fit.charged_ns);
-  if (!std::isinf(fit.standard_error)) json["standard_error_ns"] = std::llround(fit.standard_error);
+  json["charged_ns"] = rounded(fit.charged_ns);
+  if (!std::isinf(fit.standard_error)) json["standard_error_ns"] = rounded(fit.standard_error);
   json["identified"] = fit.is_identified();
   json["noisy"] = fit.is_noisy();
   return json;
@@ -301,14 +300,14 @@ nlohmann::ordered_json to_json(const Blame::Request& request) {
                                  {"start_unix_ns", request.start_unix_ns},
                                  {"duration_ns", request.duration_ns},
                                  {"steps", request.steps}};
-  for (std::size_t i = 0; i < kCauses; ++i) json["causes_ns"][kCauseNames[i]] = std::llround(request.ns[i]);
+  for (std::size_t i = 0; i < kCauses; ++i) json["causes_ns"][kCauseNames[i]] = rounded(request.ns[i]);
   json["stalled_by"] = to_json(request.culprits);
   json["sure"] = request.is_sure;
   json["worst_steps"] = nlohmann::ordered_json::array();
   for (const Blame::Gap& gap : request.gaps) {
     json["worst_steps"].push_back({{"number", gap.step},
-                                   {"duration_ns", std::llround(gap.ns)},
-                                   {"stall_ns", std::llround(gap.stall_ns)},
+                                   {"duration_ns", rounded(gap.ns)},
+                                   {"stall_ns", rounded(gap.stall_ns)},
                                    {"stalled_by", to_json(gap.culprits)}});
   }
   return json;
@@ -326,14 +325,14 @@ nlohmann::ordered_json to_json(const BlameTable& table, const Blame& blame) {
                                  {"service", nlohmann::ordered_json::array()}};
   for (const auto& [who, stall] : table.stalls())
     json["stalls"].push_back(
-        {{"victim", who.first}, {"by", who.second}, {"ns", std::llround(stall.ns)}, {"requests", stall.victims}});
+        {{"victim", who.first}, {"by", who.second}, {"ns", rounded(stall.ns)}, {"requests", stall.victims}});
   for (const auto& [name, one] : table.victims()) {
     json["service"].push_back({{"name", name},
                                {"requests", one.requests},
                                {"prefill_tokens", one.prefill_tokens},
                                {"decode_tokens", one.decode_tokens},
-                               {"stalled_ns", std::llround(one.stalled_ns)},
-                               {"duration_ns", std::llround(one.all_ns)}});
+                               {"stalled_ns", rounded(one.stalled_ns)},
+                               {"duration_ns", rounded(one.all_ns)}});
   }
   return json;
 }

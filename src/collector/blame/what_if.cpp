@@ -2,6 +2,8 @@
 #include "blame/what_if.h"
 
 #include "base/failure.h"
+#include "base/saturating.h"
+#include "base/stopping.h"
 #include "facts/engine_facts.h"
 
 #include <nopspan/probes.h>
@@ -46,13 +48,17 @@ void WhatIf::on_entry(const Entry& entry) {
     return;
   }
   if (entry.kind == Kind::part) {
+    if (members_ >= kMostMembers) {
+      ++over_limit_;
+      return;
+    }
     for (auto& [key, engine] : engines_) {
       const bool is_its = key.process == process && engine.step_id == entry.span_id && !engine.steps.empty();
       if (is_its) add_members(engine, entry.members);
     }
   } else if (entry.kind == Kind::span && arrivals_.size() < kMostSteps) {
     if (!may_be_named(entry)) return;
-    const std::uint64_t arrival_ns = entry.start_unix_ns + admission_ns_of(entry);
+    const std::uint64_t arrival_ns = saturating_sum(entry.start_unix_ns, admission_ns_of(entry));
     arrivals_[{process, entry.span_id, NamedBy::span}] = arrival_ns;
     // The first request of a trace.
     if (is_whole_request(entry)) arrivals_.try_emplace({0, member_key_of(entry.trace_id), NamedBy::trace}, arrival_ns);
@@ -107,6 +113,7 @@ void WhatIf::learn() {
   arrivals_.clear();
   engine_ = engine.text;
   steps_ = engine.steps.size();
+  members_ = engine.members.size();
   std::sort(engine.steps.begin(), engine.steps.end(),
             [](const Step& a, const Step& b) { return a.start_ns < b.start_ns; });
   const bool is_device =
@@ -146,7 +153,7 @@ void WhatIf::learn() {
   if (model_.residual() > StepModel::kMostResidual) refuse("the steps' times scatter too much. Report device_ns()");
   // What the engine reports may be of another kind.
   constexpr std::uint64_t kMostTokens = UINT32_MAX;
-  const auto most_seen = static_cast<std::uint64_t>(std::min<double>(most_prefill_, kMostTokens));
+  const auto most_seen = std::min(kMostTokens, saturated(most_prefill_));
   const bool is_budget = budget >= most_seen && static_cast<double>(budget) <= 1.5 * most_prefill_;
   settings_.prefill_chunk = std::min(kMostTokens, std::max<std::uint64_t>(1, is_budget ? budget : most_seen));
   learn_waits(engine);
@@ -181,10 +188,10 @@ void WhatIf::learn_waits(const Engine& engine) {
   };
   std::vector<Last> last(engine.requests.size());
   std::uint64_t left_out = 0;
-  settings_.slots = had_no_slot(engine) ? static_cast<std::uint64_t>(most_members_) : 0;
+  settings_.slots = had_no_slot(engine) ? saturated(most_members_) : 0;
   for (std::size_t i = 0; i < engine.steps.size(); ++i) {
     const Step& step = engine.steps[i];
-    const std::uint64_t end_ns = step.start_ns + static_cast<std::uint64_t>(step.wall_ns);
+    const std::uint64_t end_ns = saturating_sum(step.start_ns, saturated(step.wall_ns));
     for (std::size_t k = step.first; k < step.end; ++k) {
       const Member& member = engine.members[k];
       if (member.decoded == 0) continue;
@@ -207,77 +214,118 @@ void WhatIf::learn_waits(const Engine& engine) {
         "requests were left out of steps while they decoded (prompts first, or preemption), which it cannot simulate");
 }
 
-WhatIf::Waits WhatIf::simulate(const EngineSettings& settings) const {
-  const auto check = [](const char* name, std::uint64_t wanted, double most) {
-    if (static_cast<double>(wanted) > most) {
-      throw Failure(std::string(name) + "=" + std::to_string(wanted) +
-                        " is outside what was seen, so that nobody knows what it would cost: steps had at most " +
-                        std::to_string(static_cast<std::uint64_t>(most)),
-                    Failure::kUsageError);
+// The engine with other settings, step by step.
+class WhatIf::Simulation {
+ public:
+  Simulation(const WhatIf& recorded, const EngineSettings& settings)
+      : recorded_(recorded),
+        chunk_(static_cast<double>(settings.prefill_chunk)),
+        slots_(settings.slots > 0 ? settings.slots : SIZE_MAX) {}
+
+  Waits run() {
+    for (std::size_t made = 0; next_ < recorded_.requests_.size() || !running_.empty(); ++made) {
+      if (stopping) throw Failure("stopped before the prediction was complete");
+      admit();
+      refuse_too_much(made);
+      const StepWork work = begin_step();
+      const auto& errors = recorded_.errors_ns_[work.prefill > 0];
+      now_ns_ += recorded_.model_.ns(StepModel::amounts_of(work));
+      if (!errors.empty()) now_ns_ += errors[random_() % errors.size()];
+      end_step();
+      now_ns_ += recorded_.between_ns_;
     }
-  };
-  check("prefill-chunk", settings.prefill_chunk, std::max(most_prefill_, static_cast<double>(settings_.prefill_chunk)));
-  check("slots", settings.slots, most_members_);
+    return std::move(waits_);
+  }
+
+ private:
   struct Running {
     const Request* request;
     double left, context, drafts;  // tokens: of the prompt; in the cache; a step
     std::uint64_t steps;           // with tokens that are left
     double last_ns = 0;            // 0: no token yet
   };
-  Waits waits;
-  std::vector<Running> running;
-  std::mt19937_64 random(1);  // so that it gives the same each time
-  std::size_t next = 0;
-  const std::size_t slots = settings.slots > 0 ? settings.slots : SIZE_MAX;
-  const std::uint64_t begin_ns = requests_.front().arrival_ns;
-  const auto arrival = [&](const Request& one) { return static_cast<double>(one.arrival_ns - begin_ns); };
-  double now_ns = 0;
-  for (std::size_t made = 0; next < requests_.size() || !running.empty(); ++made) {
-    if (made >= 20 * steps_ + 10'000) refuse("there would be more than twenty times as many steps");
-    if (running.empty()) now_ns = std::max(now_ns, arrival(requests_[next]));
-    for (; next < requests_.size() && running.size() < slots && arrival(requests_[next]) <= now_ns; ++next) {
-      const Request& one = requests_[next];
+
+  [[nodiscard]] double arrival_of(const Request& one) const {
+    return static_cast<double>(one.arrival_ns - recorded_.requests_.front().arrival_ns);
+  }
+  void admit() {
+    const auto& requests = recorded_.requests_;
+    if (running_.empty()) now_ns_ = std::max(now_ns_, arrival_of(requests[next_]));
+    for (; next_ < requests.size() && running_.size() < slots_ && arrival_of(requests[next_]) <= now_ns_; ++next_) {
+      const Request& one = requests[next_];
       const double steps = std::max<double>(1, static_cast<double>(one.decode_steps));
-      running.push_back(
+      running_.push_back(
           {&one, one.prompt, std::max(0.0, one.cached), static_cast<double>(one.drafted) / steps, one.decode_steps});
     }
-    if (static_cast<double>(running.size()) > 2 * most_members_) {
-      throw Failure("With these settings " + std::to_string(running.size()) +
+  }
+  void refuse_too_much(std::size_t made) {
+    constexpr std::size_t kMostTimes = 20, kFew = 10'000;
+    if (made >= kMostTimes * recorded_.steps_ + kFew) refuse("there would be more than twenty times as many steps");
+    if (static_cast<double>(running_.size()) > 2 * recorded_.most_members_) {
+      throw Failure("With these settings " + std::to_string(running_.size()) +
                         " requests would run at a time, but at most " +
-                        std::to_string(static_cast<std::uint64_t>(most_members_)) + " did",
+                        std::to_string(saturated(recorded_.most_members_)) + " did",
                     Failure::kUsageError);
     }
+    members_ += running_.size();
+    if (members_ > kMostTimes * (recorded_.members_ + kFew))
+      refuse("steps would serve more than twenty times as many requests, and to simulate that would take too long");
+  }
+  StepWork begin_step() {
     StepWork work;
-    double budget = static_cast<double>(settings.prefill_chunk);
-    for (Running& one : running) {
+    double budget = chunk_;
+    for (Running& one : running_) {
       nopspan_member member{};
-      member.context_tokens = static_cast<unsigned>(one.context);
-      member.prefill_tokens = static_cast<unsigned>(std::min(budget, one.left));
-      if (one.left <= 0) member.drafted_tokens = static_cast<unsigned short>(one.drafts + 0.5);
+      member.context_tokens = saturated<unsigned>(one.context);
+      member.prefill_tokens = saturated<unsigned>(std::min(budget, one.left));
+      if (one.left <= 0) member.drafted_tokens = saturated<unsigned short>(one.drafts + 0.5);
       work += StepWork::of(member);
       budget -= member.prefill_tokens;
       one.left -= member.prefill_tokens;
       one.context += member.prefill_tokens;
     }
-    work.cells += left_cells_;
-    const auto& errors = errors_ns_[work.prefill > 0];
-    now_ns += model_.ns(StepModel::amounts_of(work));
-    if (!errors.empty()) now_ns += errors[random() % errors.size()];
-    for (Running& one : running) {
+    work.cells += recorded_.left_cells_;
+    return work;
+  }
+  // Those that have their whole prompt get a token.
+  void end_step() {
+    for (Running& one : running_) {
       if (one.left > 0 || one.steps == 0) continue;
       if (one.last_ns > 0) {
-        waits.gap.add(static_cast<std::uint64_t>(std::max(0.0, now_ns - one.last_ns)));
+        waits_.gap.add(saturated(now_ns_ - one.last_ns));
       } else if (one.request->has_arrival) {
-        waits.ttft.add(static_cast<std::uint64_t>(std::max(0.0, now_ns - arrival(*one.request))));
+        waits_.ttft.add(saturated(now_ns_ - arrival_of(*one.request)));
       }
-      one.last_ns = now_ns;
+      one.last_ns = now_ns_;
       one.context += static_cast<double>(one.request->decoded) / static_cast<double>(one.request->decode_steps);
       --one.steps;
     }
-    waits.requests += std::erase_if(running, [](const Running& one) { return one.left <= 0 && one.steps == 0; });
-    now_ns += between_ns_;
+    waits_.requests += std::erase_if(running_, [](const Running& one) { return one.left <= 0 && one.steps == 0; });
   }
-  return waits;
+
+  const WhatIf& recorded_;
+  const double chunk_;  // prompt tokens of a step
+  const std::size_t slots_;
+  Waits waits_;
+  std::vector<Running> running_;
+  std::mt19937_64 random_{1};  // so that it gives the same each time
+  std::size_t next_ = 0;       // the next request to arrive
+  std::size_t members_ = 0;    // of all steps
+  double now_ns_ = 0;
+};
+
+WhatIf::Waits WhatIf::simulate(const EngineSettings& settings) const {
+  const auto check = [](const char* name, std::uint64_t wanted, double most) {
+    if (static_cast<double>(wanted) > most) {
+      throw Failure(std::string(name) + "=" + std::to_string(wanted) +
+                        " is outside what was seen, so that nobody knows what it would cost: steps had at most " +
+                        std::to_string(saturated(most)),
+                    Failure::kUsageError);
+    }
+  };
+  check("prefill-chunk", settings.prefill_chunk, std::max(most_prefill_, static_cast<double>(settings_.prefill_chunk)));
+  check("slots", settings.slots, most_members_);
+  return Simulation(*this, settings).run();
 }
 
 }  // namespace nopspan::collector

@@ -38,7 +38,8 @@ class WhatIf {
     std::uint64_t requests = 0;
   };
   [[nodiscard]] const Waits& recorded() const { return recorded_; }
-  // Throws Failure if a setting is, or many more requests would run at a time, than what was recorded.
+  // Throws Failure if a setting is, or many more requests would run at a time, than what was recorded, if it would take
+  // far longer than the recorded steps, or if `stopping` (base/stopping.h) is set.
   [[nodiscard]] Waits simulate(const EngineSettings& settings) const;
 
   [[nodiscard]] const std::string& engine() const { return engine_; }
@@ -48,7 +49,7 @@ class WhatIf {
   // Of the recording: what the engine reported or, if it did not, the most that was seen. No slots if no request waited
   // for one.
   [[nodiscard]] const EngineSettings& settings() const { return settings_; }
-  [[nodiscard]] std::uint64_t over_limit() const { return over_limit_; }  // steps that were not used
+  [[nodiscard]] std::uint64_t over_limit() const { return over_limit_; }  // steps and parts of steps that were not used
 
  private:
   struct Member {
@@ -78,6 +79,7 @@ class WhatIf {
     std::uint64_t step_id = 0;  // of the last step, for its parts
   };
 
+  class Simulation;
   void add_members(Engine& engine, std::string_view members);
   [[nodiscard]] bool had_no_slot(const Engine& engine) const;
   void learn_waits(const Engine& engine);
@@ -88,8 +90,8 @@ class WhatIf {
   std::size_t other_engines_ = 0;
   std::uint64_t missing_ = 0;
   std::string engine_;
-  std::size_t steps_ = 0, members_ = 0;
-  std::vector<Request> requests_;  // in the order of their arrival
+  std::size_t steps_ = 0, members_ = 0;  // until learn(), of all engines
+  std::vector<Request> requests_;        // in the order of their arrival
   Waits recorded_;
   StepModel model_;
   EngineSettings settings_;

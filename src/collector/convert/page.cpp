@@ -2,6 +2,7 @@
 #include "convert/page.h"
 
 #include "base/gzip.h"
+#include "base/saturating.h"
 #include "base/text.h"
 #include "convert/page_texts.h"
 #include "model/entry_json.h"
@@ -445,8 +446,8 @@ std::string PageOfFile::stalls() const {
     json.begin_object();
     json.text("stalled", printable(who.first, 64));
     json.text("by", printable(who.second, 64));
-    json.number("ns", static_cast<std::uint64_t>(stall.ns));
-    json.number("of_ns", static_cast<std::uint64_t>(victim != stalls_.victims().end() ? victim->second.all_ns : 0));
+    json.number("ns", saturated(stall.ns));
+    json.number("of_ns", saturated(victim != stalls_.victims().end() ? victim->second.all_ns : 0));
     json.number("requests", stall.victims);
     json.end_object();
   }
