@@ -70,7 +70,8 @@ class Lines : public MessageSink {
   }
   void on_mark(Mark mark, std::uint64_t time_ns) override { line("mark", static_cast<int>(mark), time_ns); }
   void on_state(const TracerState& state) override {
-    line("state", state.processes, state.is_cut, state.remark, state.unattached.unattached_others);
+    line("state", state.processes, state.is_cut, state.remark,
+         state.unattached.unattached_others);
     for (const Unattached& one : state.unattached.unattached) line(" ", one.path, one.pid, one.comm, one.why);
   }
   void on_open(const PackedOpenSpans& open) override {
@@ -127,6 +128,7 @@ Process some_process() {
 void send_one_of_each(MessageSink& to) {
   to.on_start({some_process(), {10, 11, 12}, true});
   nopspan_message message{};
+  message.kind = NOPSPAN_MESSAGE_BATCH;
   message.pid = 20;
   message.sequence_id = 21;
   std::strcpy(message.comm, "thread");
@@ -212,12 +214,70 @@ TEST(MessageCodec, RefusesWhatIsMalformed) {
   }
 }
 
+// Whether the message is refused that `send` writes.
+template <class Send>
+bool is_refused(const Send& send) {
+  ByteBuffer bytes;
+  send(*message_writer(bytes));
+  Lines received;
+  try {
+    read_messages(bytes.view(), received);
+  } catch (const Failure&) {
+    return true;
+  }
+  return false;
+}
+
+TEST(MessageCodec, RefusesWhatNoTracingProcessSends) {
+  const auto refuses_batch = [](unsigned kind, std::uint64_t first, std::uint64_t next) {
+    return is_refused([&](MessageSink& to) {
+      nopspan_message message{};
+      message.kind = kind;
+      message.first = first;
+      message.next = next;
+      to.on_batch(message, "");
+    });
+  };
+  EXPECT_FALSE(refuses_batch(NOPSPAN_MESSAGE_BATCH, 5, 5 + NOPSPAN_MOST_ENTRIES));
+  EXPECT_TRUE(refuses_batch(NOPSPAN_MESSAGE_BATCH, 5, 6 + NOPSPAN_MOST_ENTRIES));
+  EXPECT_TRUE(refuses_batch(NOPSPAN_MESSAGE_BATCH, 0, std::uint64_t{1} << 60U));
+  EXPECT_TRUE(refuses_batch(NOPSPAN_MESSAGE_BATCH, 5, 4));
+  EXPECT_TRUE(refuses_batch(NOPSPAN_MESSAGE_EXEC + 1, 5, 6));
+  EXPECT_TRUE(refuses_batch(0, 5, 6));
+  for (const auto what : {Held::What::fetched, Held::What::not_fetched, Held::What::discarded}) {
+    nopspan_thread header{};
+    header.next = NOPSPAN_MOST_ENTRIES;
+    EXPECT_FALSE(is_refused([&](MessageSink& to) { to.on_held({what, 1, header, 2, 3, ""}); }));
+    ++header.next;
+    EXPECT_TRUE(is_refused([&](MessageSink& to) { to.on_held({what, 1, header, 2, 3, ""}); }));
+  }
+  EXPECT_TRUE(is_refused([](MessageSink& to) { to.on_held({static_cast<Held::What>(4), 1, {}, 2, 3, ""}); }));
+  EXPECT_TRUE(is_refused([](MessageSink& to) { to.on_mark(static_cast<Mark>(0), 1); }));
+  EXPECT_FALSE(is_refused([](MessageSink& to) { to.on_mark(Mark::last_lost_held, 1); }));
+  EXPECT_TRUE(is_refused([](MessageSink& to) { to.on_mark(static_cast<Mark>(13), 1); }));
+  TracerState state;
+  state.unattached.unattached.resize(Ledger::kMostUnattached);
+  EXPECT_FALSE(is_refused([&](MessageSink& to) { to.on_state(state); }));
+  state.unattached.unattached.emplace_back();
+  EXPECT_TRUE(is_refused([&](MessageSink& to) { to.on_state(state); }));
+}
+
+TEST(MessageCodec, RefusesANumberThatItsFieldDoesNotHold) {
+  ByteBuffer bytes;
+  message_writer(bytes)->on_gone(1);
+  const std::uint64_t pid = std::uint64_t{1} << 32U | 1U;
+  std::memcpy(bytes.at(16), &pid, sizeof(pid));
+  Lines received;
+  EXPECT_THROW(read_messages(bytes.view(), received), Failure);
+}
+
 TEST(MessagePipe, KeepsWhatThePipeDoesNotTakeAndSaysWhenItIsFull) {
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
   OpenFile out(ends[0]);
   MessagePipe pipe{OpenFile(ends[1])};
   nopspan_message message{};
+  message.kind = NOPSPAN_MESSAGE_BATCH;
   const std::string batch(4096, 'x');
   std::size_t sent = 0;
   for (; pipe.has_room(); ++sent) pipe.messages().on_batch(message, batch);

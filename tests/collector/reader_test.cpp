@@ -164,6 +164,26 @@ TEST(Reader, KnowsTheHostOfAProcessThatWasNotExaminedInTime) {
   EXPECT_FALSE(process.boot_id.empty());
 }
 
+TEST(Reader, CountsWhatIsMissingInABatchWithoutLookingAtEachEntry) {
+  Reader reader(kNoFilter);
+  KeptEntries kept;
+  start(reader, kept);
+  reader.on_mark(Mark::live, kClock.monotonic_ns);
+  reader.on_attach({100, false, true});
+  reader.on_process(described(7, false));
+  reader.on_mark(Mark::settled, kClock.monotonic_ns);
+  BatchBuilder batch;
+  batch.span("one", 1);
+  constexpr std::uint64_t kMany = std::uint64_t{1} << 50U;
+  nopspan_message message = message_with(0, UINT64_MAX / 2);
+  message.next = kMany;
+  reader.on_batch(message, batch.bytes());
+  const Counts counts = reader.account(7).counts();
+  EXPECT_TRUE(counts.is_balanced());
+  EXPECT_EQ(counts.delivered, 1U);
+  EXPECT_EQ(counts.malformed, kMany - 1);
+}
+
 nopspan_message message_of(std::uint32_t pid, std::uint64_t sequence) {
   nopspan_message message{};
   message.pid = pid;

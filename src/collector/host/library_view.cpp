@@ -4,6 +4,8 @@
 #include "base/saturating.h"
 #include "host/process_memory.h"
 
+#include <collector_events.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -96,7 +98,8 @@ struct HeadersRequest {
 };
 
 bool is_plausible(const nopspan_thread& header) {
-  return header.magic == NOPSPAN_THREAD_MAGIC && header.mark != 0 && header.bytes <= kMostBatchBytes;
+  return header.magic == NOPSPAN_THREAD_MAGIC && header.mark != 0 && header.bytes <= kMostBatchBytes &&
+         header.next - header.first <= NOPSPAN_MOST_ENTRIES;  // also false if `next` is below `first`
 }
 
 template <typename T>

@@ -125,8 +125,7 @@ HostThread::Fetch Drain::next_of(Rest& rest) {
 // `written_ns` is the time of the last entry. A thread that keeps writing has held its first entry for longer, so the
 // time since the collector saw it hold entries is compared too.
 bool Drain::is_due(TracedProcess& process, const nopspan_thread& header) const {
-  if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
-    return false;
+  if (header.next == header.first || header.bytes == 0) return false;
   TracedThread* const thread = process.open(header.sequence_id);
   if (thread == nullptr) return false;
   if (header.next <= thread->next) {

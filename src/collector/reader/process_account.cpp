@@ -122,10 +122,18 @@ void ProcessAccount::thread_losses(std::uint64_t id, Sequences sequences, const 
   thread->discarded = std::max(thread->discarded, discarded);
 }
 
+void ProcessAccount::begin_library(std::uint64_t gate, const Counts& dropped) {
+  if (has_room_for(gate)) libraries_[gate] = dropped;
+}
+
+bool ProcessAccount::has_room_for(std::uint64_t gate) const {
+  constexpr std::size_t kMostLibraries = 256;
+  return libraries_.size() < kMostLibraries || libraries_.contains(gate);
+}
+
 // The counts are in memory that the process can write.
 void ProcessAccount::library_dropped(std::uint64_t gate, const Counts& dropped, std::uint64_t now_ns) {
-  constexpr std::size_t kMostLibraries = 256;
-  if (libraries_.size() >= kMostLibraries && !libraries_.contains(gate)) return;
+  if (!has_room_for(gate)) return;
   const auto [known, is_new] = libraries_.try_emplace(gate);
   Counts& before = known->second;
   if (is_new && !all_are_known_) before = dropped;

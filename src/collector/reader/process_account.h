@@ -117,7 +117,7 @@ class ProcessAccount {
 
   // Sets what a copy of the library has dropped since its process began: no_memory to reentrant, and the parts of
   // entries. The copy is identified by its gate's address. `begin_library()`: this collector has just attached to it.
-  void begin_library(std::uint64_t gate, const Counts& dropped) { libraries_[gate] = dropped; }
+  void begin_library(std::uint64_t gate, const Counts& dropped);
   void library_dropped(std::uint64_t gate, const Counts& dropped, std::uint64_t now_ns);
 
   // Closes the least recently used ledgers of threads beyond `most`.
@@ -142,6 +142,7 @@ class ProcessAccount {
     void add(const Thread& thread);
   };
 
+  [[nodiscard]] bool has_room_for(std::uint64_t gate) const;
   void close(std::unordered_map<std::uint64_t, Thread>::iterator thread);
   void forget(std::unordered_map<std::uint64_t, Thread>::iterator thread);
 

@@ -90,7 +90,7 @@ std::uint64_t read_fresh(BatchReader& reader, Sequences sequences, const std::ve
       ++malformed;
     }
   }
-  for (; next_unread < sequences.next; ++next_unread) malformed += is_fresh(next_unread) ? 1 : 0;
+  for (; part != fresh.end(); ++part) malformed += part->next - std::clamp(next_unread, part->first, part->next);
   return malformed;
 }
 

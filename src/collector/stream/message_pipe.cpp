@@ -111,6 +111,7 @@ class MessageIn {
       std::uint64_t number = 0;
       std::memcpy(&number, take_bytes(kWord).data(), kWord);
       field = static_cast<Field>(number);
+      if (static_cast<std::uint64_t>(field) != number) fail();
     } else if constexpr (is_text<Field>) {
       field = take_bytes(next<std::uint64_t>());
     } else if constexpr (HasFields<MessageIn, Field>) {
@@ -174,10 +175,37 @@ void each_field(auto& io, Is<PackedOpenSpans> auto& open) {
 void each_field(auto& io, Is<OpenSpansRead> auto& read) { io(read.time_unix_ns, read.time_ns, read.skipped); }
 void each_field(auto& io, Is<TracerEnd> auto& end) { io(end.status, end.message); }
 
+// ---- The limits that the tracing process checks, whatever the traced ones do. Only one that was taken over sends
+// more.
+
+template <class Field>
+bool is_within_limits(const Field& /*field*/) {
+  return true;
+}
+template <>
+bool is_within_limits(const nopspan_message& message) {
+  return message.kind >= NOPSPAN_MESSAGE_BATCH && message.kind <= NOPSPAN_MESSAGE_EXEC &&
+         message.next - message.first <= NOPSPAN_MOST_ENTRIES;  // also false if `next` is below `first`
+}
+template <>
+bool is_within_limits(const Held& held) {
+  return held.what >= Held::What::fetched && held.what <= Held::What::discarded &&
+         held.header.next - held.header.first <= NOPSPAN_MOST_ENTRIES;
+}
+template <>
+bool is_within_limits(const Mark& mark) {
+  return mark >= Mark::attaching && mark <= Mark::last_lost_held;
+}
+template <>
+bool is_within_limits(const TracerState& state) {
+  return state.unattached.unattached.size() <= Ledger::kMostUnattached;
+}
+
 // Reads the arguments of a function of the sink, and calls it.
 template <class... Arguments>
 void pass_to(MessageSink& to, MessageIn& in, void (MessageSink::*on)(Arguments...)) {
   const std::tuple<std::remove_cvref_t<Arguments>...> fields{in.next<std::remove_cvref_t<Arguments>>()...};
+  if (!std::apply([](const auto&... each) { return (is_within_limits(each) && ...); }, fields)) MessageIn::fail();
   std::apply([&](const auto&... each) { (to.*on)(each...); }, fields);
 }
 template <auto kFunction>
