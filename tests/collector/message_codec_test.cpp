@@ -70,7 +70,7 @@ class Lines : public MessageSink {
   }
   void on_mark(Mark mark, std::uint64_t time_ns) override { line("mark", static_cast<int>(mark), time_ns); }
   void on_state(const TracerState& state) override {
-    line("state", state.processes, state.is_cut, state.remark,
+    line("state", state.processes, state.reader_restarts, state.is_cut, state.remark,
          state.unattached.unattached_others);
     for (const Unattached& one : state.unattached.unattached) line(" ", one.path, one.pid, one.comm, one.why);
   }
@@ -153,7 +153,7 @@ void send_one_of_each(MessageSink& to) {
   to.on_closed({121, false, true});
   to.on_forgotten({130, {131, UINT64_MAX}});
   to.on_mark(Mark::detach_begins, 140);
-  TracerState state{150, true, "remark", {}};
+  TracerState state{150, 153, true, "remark", {}};
   state.unattached.unattached = {{"path", 151, "comm", "why"}};
   state.unattached.unattached_others = 152;
   to.on_open({160, 161, "library", 162, "open spans"});

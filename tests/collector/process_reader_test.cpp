@@ -15,6 +15,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -167,8 +168,20 @@ TEST_F(ProcessReaderTest, EndsWorkThatNeverEnds) {
 
 TEST_F(ProcessReaderTest, SurvivesAReaderThatSomebodyKilled) {
   ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
+  EXPECT_EQ(reader.restarts(), 0U);
+  testing::internal::CaptureStderr();
   EXPECT_EQ(reader.run(own_pid(), echo, "", -1).error, 0);
   EXPECT_TRUE(reader.left_alone().empty());
+  EXPECT_EQ(reader.restarts(), 1U);
+  ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
+  EXPECT_EQ(reader.run(own_pid(), echo, "", -1).error, 0);
+  EXPECT_EQ(reader.restarts(), 2U);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("(nopspan-reader) was killed or crashed, and is replaced. It was asked to read process " +
+                      std::to_string(own_pid())),
+            std::string::npos)
+      << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << "it is said once";
 }
 
 TEST_F(ProcessReaderTest, SaysThatTheSpawnerWasKilled) {
@@ -238,6 +251,7 @@ TEST_F(ProcessReaderTest, LeavesAProcessAloneThatCrashesItsReader) {
   EXPECT_EQ(reader.run(own_pid(), crash, "", -1).error, ETIMEDOUT);
   ASSERT_EQ(reader.left_alone().size(), 1U);
   EXPECT_NE(reader.left_alone().front().why.find("crashed"), std::string::npos);
+  EXPECT_EQ(reader.restarts(), 2U) << "it was tried twice";
   EXPECT_EQ(reader.run(0, echo, "", -1).error, 0);
 }
 

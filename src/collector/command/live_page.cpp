@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <iostream>
 #include <utility>
 
 namespace nopspan::collector {
@@ -213,6 +214,7 @@ void LivePage::read_open(const OpenFilter& filter) {
   } catch (const std::exception& error) {
     problem = error.what();
   }
+  std::cerr << "nopspan: the page shows no requests in flight any more: " + printable(problem) + "\n";
   {
     const std::lock_guard lock(mutex_);
     problem_ = problem;

@@ -190,6 +190,9 @@ class LiveSource : public Source {
   }
   [[nodiscard]] bool is_cut() const override { return lacks_end() || reader_.state().is_cut; }
   [[nodiscard]] std::size_t processes() const override { return reader_.state().processes; }
+  [[nodiscard]] std::optional<std::uint64_t> reader_restarts() const override {
+    return reader_.state().reader_restarts;
+  }
   [[nodiscard]] std::optional<ClockState> clock() const override {
     return ClockState{reader_.clocks().error_ns(), reader_.clocks().steps()};
   }

@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <memory>
 #include <new>
 #include <utility>
@@ -372,6 +373,15 @@ std::vector<LeftAlone> ProcessReader::left_alone() const {
   return left_alone_.all();
 }
 
+// A reader parses what programs may have made hostile, so its crash may be an attack.
+void ProcessReader::note_restart(const Target& target) {
+  if (restarts_++ > 0) return;
+  std::cerr << "nopspan: the process that reads other processes (nopspan-reader) was killed or crashed, and is "
+               "replaced. It was asked to read " +
+                   (target.pid == 0 ? "a file" : "process " + std::to_string(target.pid)) +
+                   ". Further times are only counted\n";
+}
+
 Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_view request, int file) {
   Target target = wanted;
   // Users choose where a path in their own folder leads to, so only the other paths in this folder are left alone too.
@@ -390,6 +400,7 @@ Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_vie
       give_up(target, "a read of it blocked for 100 ms");
       return {ETIMEDOUT, "", OpenFile()};
     }
+    note_restart(target);
     if (attempt == 0) reader_ = Reader();
   }
   give_up(target, "the process that read it crashed");
@@ -425,6 +436,8 @@ Answer read_process(const Target& target, ReaderWork work, std::string_view requ
 std::vector<LeftAlone> processes_left_alone() {
   return program_reader() == nullptr ? std::vector<LeftAlone>() : program_reader()->left_alone();
 }
+
+std::uint64_t reader_restarts() { return program_reader() == nullptr ? 0 : program_reader()->restarts(); }
 
 std::string read_error_text(int error) {
   if (error == ETIMEDOUT || error == EAGAIN) return "reads of it blocked, so it is left alone for a while";

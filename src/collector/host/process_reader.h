@@ -7,6 +7,7 @@
 #include "base/open_file.h"
 #include "host/left_alone.h"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -45,6 +46,8 @@ void require_descriptors(std::size_t files);
 void start_process_reader();
 // The processes that were left alone since the start. From any thread.
 std::vector<LeftAlone> processes_left_alone();
+// How often the child was killed by others or crashed, and was replaced. From any thread.
+std::uint64_t reader_restarts();
 // Whether a read blocked, so that the process, or the folder of the path, is left alone.
 inline bool has_blocked(const Answer& answer) { return answer.error == ETIMEDOUT || answer.error == EAGAIN; }
 // Describes an Answer's error for people.
@@ -60,6 +63,8 @@ class ProcessReader {
   explicit ProcessReader(std::function<Clock::time_point()> now = Clock::now);
   Answer run(const Target& wanted, ReaderWork work, std::string_view request, int file);
   [[nodiscard]] std::vector<LeftAlone> left_alone() const;  // from any thread
+  // How often a reader ended that this object had not killed. From any thread.
+  [[nodiscard]] std::uint64_t restarts() const { return restarts_; }
   // The reader in use. 0 if none is.
   [[nodiscard]] std::uint32_t pid() const { return reader_.pid; }
 
@@ -80,6 +85,7 @@ class ProcessReader {
   // Returns how it is left alone.
   LeftAlone leave_alone(const Target& target, const char* why);
   void give_up(const Target& target, const char* why);
+  void note_restart(const Target& target);
 
   std::function<Clock::time_point()> now_;
   OpenFile spawner_;
@@ -88,6 +94,7 @@ class ProcessReader {
   std::vector<Reader> killed_;  // may still be blocked
   mutable std::mutex mutex_;    // for left_alone_
   LeftAloneList left_alone_;
+  std::atomic<std::uint64_t> restarts_ = 0;
   int pauses_ = 0;             // in the current request
   std::string last_switches_;  // of the reader, when it was last seen to block
 };

@@ -468,6 +468,8 @@ std::string HostTracer::remark() const {
     add(counted(unseen, "process", "processes") +
         " in pid namespaces below this one not traced: what was emitted is counted as missed");
   }
+  if (const std::uint64_t times = reader_restarts(); times > 0)
+    add("the process that reads other processes (nopspan-reader) was killed or crashed " + counted(times, "time"));
   if (is_late_to_attach_) add(kAttachesLate);
   if (has_unread_) {
     add("at the end there was no time to read all threads: entries that the others still held are in no count");
@@ -480,7 +482,7 @@ std::string HostTracer::remark() const {
 }
 
 void HostTracer::pass_state() {
-  TracerState now{found_, has_unread_, remark(), host_.unattached()};
+  TracerState now{found_, reader_restarts(), has_unread_, remark(), host_.unattached()};
   if (now == state_) return;
   reader_.on_state(now);
   state_ = std::move(now);

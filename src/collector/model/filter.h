@@ -132,6 +132,7 @@ class FilteredSource : public Source, private Sink {
   [[nodiscard]] std::string remark() const override { return source_->remark(); }
   [[nodiscard]] bool is_cut() const override { return source_->is_cut(); }
   [[nodiscard]] std::size_t processes() const override { return source_->processes(); }
+  [[nodiscard]] std::optional<std::uint64_t> reader_restarts() const override { return source_->reader_restarts(); }
   [[nodiscard]] std::optional<Writers> writers() const override { return source_->writers(); }
   [[nodiscard]] std::optional<ClockState> clock() const override { return source_->clock(); }
   [[nodiscard]] std::optional<TimeRange> times() const override { return source_->times(); }

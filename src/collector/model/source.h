@@ -118,6 +118,9 @@ class Source {
   [[nodiscard]] virtual bool is_cut() const { return false; }
   // The number of processes with probes that a live source knows now. Call this as ledger().
   [[nodiscard]] virtual std::size_t processes() const { return 0; }
+  // How often the process that reads other processes ended unexpectedly. Empty if this source does not trace. Call this
+  // as ledger().
+  [[nodiscard]] virtual std::optional<std::uint64_t> reader_restarts() const { return {}; }
   // Empty if this source reads a file. Call this as ledger().
   [[nodiscard]] virtual std::optional<Writers> writers() const { return {}; }
   // Empty if this source does not convert times itself.

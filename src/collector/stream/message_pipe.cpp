@@ -167,7 +167,7 @@ void each_field(auto& io, Is<Closed> auto& closed) { io(closed.pid, closed.lost_
 void each_field(auto& io, Is<ForgottenThreads> auto& threads) { io(threads.pid, threads.sequence_ids); }
 void each_field(auto& io, Is<TracerState> auto& state) {
   auto& ledger = state.unattached;
-  io(state.processes, state.is_cut, state.remark, ledger.unattached_others, ledger.unattached);
+  io(state.processes, state.reader_restarts, state.is_cut, state.remark, ledger.unattached_others, ledger.unattached);
 }
 void each_field(auto& io, Is<PackedOpenSpans> auto& open) {
   io(open.pid, open.user, open.library, open.error, open.bytes);

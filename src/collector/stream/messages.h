@@ -126,14 +126,15 @@ struct TracerStart {
 
 // What is no part of an entry or of a count. The last one is valid.
 struct TracerState {
-  std::uint64_t processes = 0;  // with probes, that the tracer found at the start
-  bool is_cut = false;          // at the end, some threads were not read
-  std::string remark;           // in one line; "" if there is none
-  Ledger unattached;            // what could not be attached to; nothing else is in it
+  std::uint64_t processes = 0;        // with probes, that the tracer found at the start
+  std::uint64_t reader_restarts = 0;  // how often the process that reads other processes ended unexpectedly
+  bool is_cut = false;                // at the end, some threads were not read
+  std::string remark;                 // in one line; "" if there is none
+  Ledger unattached;                  // what could not be attached to; nothing else is in it
 
   friend bool operator==(const TracerState& a, const TracerState& b) {
-    return a.processes == b.processes && a.is_cut == b.is_cut && a.remark == b.remark &&
-           a.unattached.unattached == b.unattached.unattached &&
+    return a.processes == b.processes && a.reader_restarts == b.reader_restarts && a.is_cut == b.is_cut &&
+           a.remark == b.remark && a.unattached.unattached == b.unattached.unattached &&
            a.unattached.unattached_others == b.unattached.unattached_others;
   }
 };
