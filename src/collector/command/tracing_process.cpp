@@ -274,6 +274,8 @@ TracingProcess::~TracingProcess() {
   while (!has_ended() && !is_late()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   if (has_last_ && has_ended() && WIFSIGNALED(status_) && !source_failure)
     source_failure = std::make_exception_ptr(Failure("the tracing process " + how_killed() + " at its end"));
+  if (attaches_ && has_begun_ && !has_ended() && !source_failure)
+    source_failure = std::make_exception_ptr(Failure(why_hangs()));
   if (attaches_) {
     ending = true;  // first: a signal may arrive in between
     detaching = false;
@@ -321,11 +323,20 @@ Failure TracingProcess::failure(const std::optional<TracerEnd>& end) {
 
 // It has closed the pipe before its last message, or hangs.
 std::string TracingProcess::why_ended() {
-  if (messages_) return "the tracing process does not end, so entries may be missing";
+  if (messages_) return why_hangs();
   const auto latest = Clock::now() + kMostToExit;
   while (!has_ended() && Clock::now() < latest) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   return "the tracing process " + (has_ended() && WIFSIGNALED(status_) ? how_killed() : "has ended") +
          ", so entries may be missing";
+}
+
+// The user learns it from this process, because the other one may be stopped.
+std::string TracingProcess::why_hangs() const {
+  const std::string pid = std::to_string(pid_);
+  return "the tracing process (nopspan-tracer, " + pid +
+         ") does not end, so entries may be missing, and gates of traced programs may stay raised. If it is stopped, "
+         "kill -CONT " +
+         pid + " lets it end. Otherwise use kill -9 " + pid;
 }
 
 std::string TracingProcess::how_killed() const {

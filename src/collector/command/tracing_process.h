@@ -44,7 +44,8 @@ class TracingProcess {
   TracingProcess(pid_t pid, OpenFile messages, OpenFile control);
   // It has nothing to detach from.
   void attaches_to_nothing() { attaches_ = false; }
-  // Asks it to end, and waits for that, but not for ever. Sets source_failure if it was killed after its last message.
+  // Asks it to end, and waits for that, but not for ever. Sets source_failure if it does not end, or was killed after
+  // its last message.
   ~TracingProcess();
   TracingProcess(const TracingProcess&) = delete;
   TracingProcess& operator=(const TracingProcess&) = delete;
@@ -89,6 +90,7 @@ class TracingProcess {
   [[nodiscard]] bool is_late() const { return latest_ && Clock::now() >= *latest_; }
   [[nodiscard]] bool has_ended();
   [[nodiscard]] std::string why_ended();
+  [[nodiscard]] std::string why_hangs() const;
   [[nodiscard]] std::string how_killed() const;
 
   pid_t pid_;  // -1 when its exit status is known
