@@ -2,6 +2,7 @@
 // The program nopspan: parses the command line, runs the chosen command, and turns exceptions into messages and an exit
 // status.
 #include "base/failure.h"
+#include "base/out_of_memory.h"
 #include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
@@ -276,6 +277,7 @@ int main(int argc, char** argv) {
   nopspan::collector::reserve_standard_descriptors();
   nopspan::collector::stop_on_signals();
   nopspan::collector::redirect_streams();
+  nopspan::collector::report_out_of_memory_at_the_end();
   int exit_status = Failure::kFailed;
   try {
     exit_status = nopspan::collector::run_program(arguments);
@@ -284,7 +286,7 @@ int main(int argc, char** argv) {
     nopspan::collector::print_error(failure.what());
     exit_status = failure.exit_status;
   } catch (const std::exception& error) {
-    nopspan::collector::print_error(error.what());
+    nopspan::collector::print_error(nopspan::collector::exception_text(error));
   }
   std::cerr << nopspan::collector::late_detach_text();
   exit_status = nopspan::collector::finish(exit_status);

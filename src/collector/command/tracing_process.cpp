@@ -2,6 +2,7 @@
 #include "command/tracing_process.h"
 
 #include "base/failure.h"
+#include "base/out_of_memory.h"
 #include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
@@ -97,7 +98,7 @@ int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tr
   } catch (const Failure& failure) {
     end = {failure.exit_status, failure.what()};
   } catch (const std::exception& error) {
-    end = {Failure::kFailed, error.what()};
+    end = {Failure::kFailed, exception_text(error)};
   }
   pipe.end(end, kMostToEnd);
   // The command prints its results meanwhile.
