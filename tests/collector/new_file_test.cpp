@@ -10,6 +10,8 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -113,6 +115,19 @@ TEST(NewFile, IsTheSameOnAFileSystemWithoutNamelessFiles) {
         std::_Exit(testing::Test::HasFailure() ? 1 : 0);
       },
       testing::ExitedWithCode(0), "");
+}
+
+// Nobody reads the pipe, so to open it would wait for ever.
+TEST(OpenExistingOutput, RefusesThePipeOfAnotherUserAtOnce) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can make a file of another user";
+  const TemporaryFolder folder;
+  const std::string path = folder / "pipe";
+  constexpr uid_t kOther = 65'534;
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  ASSERT_EQ(::chown(path.c_str(), kOther, kOther), 0);
+  alarm(60);
+  EXPECT_THROW(open_existing_output(path, true), Failure);
+  alarm(0);
 }
 
 TEST(FileKind, IsThatOfALinkAndNotOfItsTarget) {

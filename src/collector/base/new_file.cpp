@@ -40,18 +40,22 @@ bool is_link_of_kernel(const std::string& path) {
   return link && ::fstatfs(link.get(), &facts) == 0 && facts.f_type == PROC_SUPER_MAGIC;
 }
 
+void refuse_if_foreign(const std::string& path, const struct stat& facts) {
+  if (is_foreign_pipe(facts))
+    throw Failure(path + " belongs to another user, who could read what is written: use - for stdout",
+                  Failure::kUsageError);
+}
+
 // Opens a pipe, a device or a descriptor of this process. Waits for the reader of a pipe, until a signal.
 OpenFile open_special(const std::string& path, bool is_link) {
   constexpr int kPauseMilliseconds = 50;
+  refuse_foreign_pipe(path);  // it may never have a reader
   const int flags = O_WRONLY | O_CLOEXEC | (is_link ? O_TRUNC : O_NOFOLLOW);
   while (true) {
     OpenFile file(::open(path.c_str(), flags | O_NONBLOCK));
     const int error = errno;
     struct stat facts = {};
-    if (!is_link && file && ::fstat(file.get(), &facts) == 0 && is_foreign_pipe(facts)) {
-      throw Failure(path + " belongs to another user, who could read what is written: use - for stdout",
-                    Failure::kUsageError);
-    }
+    if (!is_link && file && ::fstat(file.get(), &facts) == 0) refuse_if_foreign(path, facts);
     if (file && ::fcntl(file.get(), F_SETFL, 0) == 0) return file;
     if (error != ENXIO || !std::filesystem::is_fifo(path))
       throw Failure(path + ": " + errno_text(error), Failure::kUsageError);
@@ -68,6 +72,11 @@ FileKind kind_of_file(const std::string& path) {
   if (S_ISREG(facts.st_mode)) return FileKind::regular;
   if (S_ISDIR(facts.st_mode)) return FileKind::folder;
   return S_ISLNK(facts.st_mode) ? FileKind::link : FileKind::other;
+}
+
+void refuse_foreign_pipe(const std::string& path) {
+  struct stat facts = {};
+  if (::lstat(path.c_str(), &facts) == 0) refuse_if_foreign(path, facts);
 }
 
 Failure file_exists(const std::string& path) {

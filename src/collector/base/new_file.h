@@ -16,6 +16,9 @@ enum class FileKind { none, regular, folder, link, other };
 // Returns the kind of the file at `path`, without following a symbolic link.
 FileKind kind_of_file(const std::string& path);
 
+// Throws Failure if there is a named pipe of another user, who could read what is written.
+void refuse_foreign_pipe(const std::string& path);
+
 Failure file_exists(const std::string& path);
 
 // Opens the pipe, the device or the descriptor of this process (/dev/fd/63 of the shell's >(…)) that is at `path`, for

@@ -268,6 +268,7 @@ class Out {
       fd_ = STDOUT_FILENO;
     } else if (const FileKind kind = kind_of_file(path);
                may_replace && (kind == FileKind::other || kind == FileKind::link)) {
+      refuse_foreign_pipe(path);
       return;  // begin() opens it, which may empty it
     } else {
       open_existing_output(path, may_replace);  // refuses what is there
@@ -285,7 +286,12 @@ class Out {
   }
   [[nodiscard]] std::string name() const { return path_ == "-" ? "stdout" : printable(path_); }
   [[nodiscard]] bool is_new() const { return file_ != nullptr; }
+  void refuse_if_stopped() const {
+    if (stopping) throw Failure("stopped: " + name() + (is_new() ? " is not written" : " is not whole"));
+  }
+  // Throws Failure if the user has stopped the program.
   void write(std::string_view bytes) {
+    refuse_if_stopped();
     bytes_ += bytes.size();
     while (!bytes.empty()) {
       const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
@@ -454,7 +460,7 @@ class Conversion {
       write_block("head", base64_of(gzipped(page_.head(notes()), Page::kLevel)));
       out_.write(Page::bottom());
     }
-    if (stopping) throw Failure("stopped: " + out_.name() + (out_.is_new() ? " is not written" : " is not whole"));
+    out_.refuse_if_stopped();
     out_.publish();
     progress_.clear();
     report();
