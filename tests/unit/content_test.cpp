@@ -7,6 +7,7 @@
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
+#include <nopspan/probes.h>
 #include <nopspan/propagation.h>
 
 #include <map>
@@ -124,6 +125,18 @@ TEST(Content, IsKnownByItsNameInC) {
                            nopspan_span_end(span);
                          }),
               ElementsAre("gen_ai.output.messages"));
+}
+
+// Without a sink, messages are kept where tracers read them.
+TEST(Content, IsNotKeptInTheLog) {
+  attach_ok("throws", "work.stop", [](const Event&) { throw std::runtime_error("secret"); });
+  static_cast<void>(Span{"work"});
+  const auto& page = *reinterpret_cast<const nopspan_gate_page*>(nopspan_gate_ptr);
+  const auto* const kept = reinterpret_cast<const nopspan_warning*>(page.warnings);
+  std::string all;
+  for (unsigned i = 0; i < page.warnings_count; ++i) all.append(kept[i].text, kept[i].size);
+  EXPECT_THAT(all, HasSubstr("has been detached: error std::runtime_error"));
+  EXPECT_THAT(all, Not(HasSubstr("secret")));
 }
 
 TEST(Content, DoesNotBecomeALabel) {

@@ -45,8 +45,8 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(counted.times(), 1U);
   EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
-  EXPECT_THAT(log_.lines, ElementsAre("handler \"bad\" of event a.b failed with error std::runtime_error: boom; "
-                                      "it has been detached"));
+  EXPECT_THAT(log_.lines, ElementsAre("handler \"bad\" of event a.b failed, and has been detached: "
+                                      "error std::runtime_error: boom"));
   ASSERT_THAT(failures.events(), SizeIs(1));
   const auto failure = failures.events()[0];
   EXPECT_THAT(keys_of(failure->metadata()),
@@ -67,9 +67,9 @@ TEST_F(Handler, ThatThrowsForgesNoLine) {
   attach_ok("bad\n\"id\"", "a.\u2028b", [&](const Event&) { throw std::runtime_error(message); });
   nopspan::execute("a.\u2028b");
   ASSERT_THAT(log_.lines, SizeIs(1));
-  EXPECT_THAT(log_.lines[0], StartsWith("handler \"bad??id?\" of event a.?b failed with error std::runtime_error: "
-                                        "first?nopspan: error: forged?[2J??xxx"));
-  EXPECT_THAT(log_.lines[0], EndsWith("xxx\u2026; it has been detached"));
+  EXPECT_THAT(log_.lines[0], StartsWith("handler \"bad??id?\" of event a.?b failed, and has been detached: error "
+                                        "std::runtime_error: first?nopspan: error: forged?[2J??xxx"));
+  EXPECT_THAT(log_.lines[0], EndsWith("xxx\u2026"));
   EXPECT_LT(log_.lines[0].size(), 500U);
   EXPECT_THAT(failures.events()[0], HasMetadata("handler_id", "bad\n\"id\""));
   EXPECT_EQ(failures.events()[0]->metadata("reason").find("message").as_string(), message);

@@ -316,11 +316,12 @@ void report_failure(const Attachment& attachment, const Event& event, const Caug
   remove(attachment.id, &attachment);
   log_line(LogLevel::error, NoSink::keep, [&] {
     const std::string id = printable(attachment.id, kMaxLogTextBytes, "\"");
-    std::string message = "handler \"" + id + "\" of event " + printable(event.name()) + " failed with ";
-    message += caught.kind;
-    if (!caught.type.empty()) message += " " + printable(caught.type);
-    if (!caught.message.empty()) message += ": " + printable(caught.message);
-    return message + "; it has been detached";
+    LogText line{"handler \"" + id + "\" of event " + printable(event.name()) + " failed, and has been detached: "};
+    line.text += caught.kind;
+    if (!caught.type.empty()) line.text += " " + printable(caught.type);
+    line.content_at = line.text.size();
+    if (!caught.message.empty()) line.text += ": " + printable(caught.message);
+    return line;
   });
 
   // The configuration may have keys and passwords, and the reason has the message.

@@ -98,7 +98,7 @@ std::string printable(std::string_view text, std::size_t limit, std::string_view
   return std::string(LogLine().add_printable(text, limit, refused).view());
 }
 
-void log(LogLevel level, NoSink no_sink, std::string_view message) noexcept {
+void log(LogLevel level, NoSink no_sink, std::string_view message, std::size_t content_at) noexcept {
   const NoCancellation no_cancellation;
   std::shared_ptr<const Kept> current;
   {
@@ -114,7 +114,7 @@ void log(LogLevel level, NoSink no_sink, std::string_view message) noexcept {
       if (is_thread_exit()) std::terminate();  // it must not be swallowed, and it cannot leave a noexcept function
     }
   } else if (no_sink == NoSink::keep) {
-    keep(level, message);
+    keep(level, message.substr(0, content_at));
   } else {
     const InsideLibrary inside;
     const KeptErrno kept_errno;

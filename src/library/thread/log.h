@@ -23,7 +23,9 @@ enum class NoSink : std::uint8_t {
   keep,   // for tracers, which read `warning_table`. For messages from the path of a span: stderr may block, end the
           // program by SIGPIPE, or be a file of the application
 };
-void log(LogLevel level, NoSink no_sink, std::string_view message) noexcept;
+// From `content_at` on, the message is content, which is not kept for tracers.
+void log(LogLevel level, NoSink no_sink, std::string_view message,
+         std::size_t content_at = std::string_view::npos) noexcept;
 
 inline constexpr std::uint32_t kWarnings = 16;
 extern nopspan_warning warning_table[kWarnings];
@@ -56,20 +58,25 @@ class LogLine {
 // "…" is added.
 std::string printable(std::string_view text, std::size_t limit = kMaxLogTextBytes, std::string_view refused = {});
 
-// Logs the string that `make()` returns. The string is made and freed inside the library (see InsideLibrary), but the
-// sink is called outside of it, because it is application code. If memory runs out, nothing is logged.
+struct LogText {
+  std::string text;
+  std::size_t content_at = std::string::npos;  // see log()
+};
+
+// Logs the string, or LogText, that `make()` returns. It is made and freed inside the library (see InsideLibrary), but
+// the sink is called outside of it, because it is application code. If memory runs out, nothing is logged.
 template <class Make>
 void log_line(LogLevel level, NoSink no_sink, const Make& make) noexcept {
-  std::string line;
+  LogText line;
   try {
     const InsideLibrary inside;
-    line = make();
+    line = LogText{make()};
   } catch (const std::bad_alloc&) {
     return;
   }
-  log(level, no_sink, line);
+  log(level, no_sink, line.text, line.content_at);
   const InsideLibrary inside;
-  line = std::string();
+  line.text = std::string();
 }
 
 }  // namespace nopspan::detail
