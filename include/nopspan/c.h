@@ -492,8 +492,8 @@ NOPSPAN_C_INLINE void nopspan_span_cancel(nopspan_handle span, const char* reaso
   if (nopspan_is_recorded(span)) nopspan_call_cancel(span, reason, nopspan_c_size(reason));
 }
 /// Ends the span with an exception of the program's language: status 3. Handlers receive NAME.exception. `type` is the
-/// name of its class. `message`, and `frames` (where it was raised, innermost first, `count` texts), are content and
-/// may be null.
+/// name of its class. As in Span::fail(), other text becomes "_OTHER". `message`, and `frames` (where it was raised,
+/// innermost first, `count` texts), are content and may be null.
 NOPSPAN_C_INLINE void nopspan_span_exception(nopspan_handle span, const char* type, const char* message,
                                              const char* const* frames, size_t count) {
   if (!nopspan_is_recorded(span)) return;

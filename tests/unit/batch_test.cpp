@@ -19,6 +19,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/agent.h>
+#include <nopspan/c.h>
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
@@ -880,6 +881,22 @@ TEST(Batch, HasTheStatusOfAnErrorThatIsContent) {
       [] { Span{nopspan::llm::image}.with<nopspan::llm::ImageFields>([](auto& m) { m.error("secret"); }); });
   EXPECT_EQ(traced.only().fixed.status, NOPSPAN_STATUS_ERROR);
   EXPECT_THAT(traced.only().attributes, Not(HasSubstr("secret")));
+}
+
+// A handler keeps the content.
+TEST(Batch, HasNoContentAsTheTypeOfAnError) {
+  const Recorder recorder{"work.stop", "llm.chat.stop", "mcp.client.stop"};
+  const Traced traced([] {
+    Span{"work"}.content("error.type", "secret").fail("");
+    Span{nopspan::llm::chat}.content("error.type", "secret").fail("");
+    Span{"mcp.client"}.content("rpc.response.status_code", "secret").set("finish_reason", "error");
+    nopspan_span_exception(nopspan_request_begin("work"), "a secret", nullptr, nullptr, 0);
+  });
+  std::vector<std::string> types;
+  for (const Batch& batch : traced.batches) {
+    for (const Entry& entry : batch.entries) types.push_back(entry.name + ' ' + entry.error_type);
+  }
+  EXPECT_THAT(types, ElementsAre("work _OTHER", "llm.chat _OTHER", "mcp.client ", "work _OTHER"));
 }
 
 TEST(Batch, HasTheContentOfSpansOrEventsAsTheModeSays) {

@@ -4,6 +4,8 @@
 // another number, or none. Everything else is what the headers of the C++ API call too.
 #include "c/arguments.h"
 
+#include "base/clean_text.h"
+#include "base/counters.h"
 #include "base/exceptions.h"
 #include "span/span.h"
 #include "state/catalogue.h"
@@ -387,11 +389,18 @@ void nopspan_call_exception(nopspan_handle span, const char* type, size_t type_s
                             size_t message_size, const char* const* frames, size_t count) noexcept {
   c::end_span(span, [&](auto& state) {
     try {
-      const Text kind = text_of(type, type_size);
-      const Text text = text_of(message, message_size);
+      Text kind = text_of(type, type_size);
+      Text text = text_of(message, message_size);
+      if (kind.empty()) {
+        kind = "unknown";
+      } else if (!detail::is_type_name(kind.view())) {  // it may be a message, which is content
+        detail::count(detail::counters.names_invalid);
+        if (text.empty()) text = kind;
+        kind = "_OTHER";
+      }
       detail::Caught caught;
       caught.kind = "error";
-      caught.type.assign(kind.empty() ? "unknown" : kind.data(), kind.empty() ? 7 : kind.size());
+      caught.type.assign(kind.data(), kind.size());
       if (!text.empty()) caught.message.assign(text.data(), text.size());
       detail::span_exception_of(state, caught, state.keeps_content ? c::frames_of(frames, count) : nopspan::Value());
     } catch (const std::bad_alloc&) {

@@ -287,6 +287,12 @@ const FieldEntry* FieldBuffer::find(std::string_view key, bool measurement) cons
   return nullptr;
 }
 
+std::string_view FieldBuffer::find_text(std::string_view key) const noexcept {
+  const FieldEntry* const entry = find(key, false);
+  const bool is_text = entry != nullptr && entry->type == Value::Type::string;
+  return is_text && (entry->flags & FieldEntry::kContent) == 0 ? entry->as_string() : std::string_view();
+}
+
 void FieldBuffer::mark_as_start(std::string_view key) noexcept {
   if (const FieldEntry* entry = find(key, false); entry != nullptr) {
     const_cast<FieldEntry*>(entry)->flags |= FieldEntry::kStart;

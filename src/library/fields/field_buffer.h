@@ -262,6 +262,9 @@ class FieldBuffer {
   void reserve(std::size_t more) noexcept { grow(size_ + more, kMaxBytes + more); }
 
   [[nodiscard]] const FieldEntry* find(std::string_view key, bool measurement) const noexcept;
+  // The text that was set with that key, for what leaves the process. Its data() is null if there is none, or if it is
+  // content.
+  [[nodiscard]] std::string_view find_text(std::string_view key) const noexcept;
   // Marks the metadata with that key, if there is any, as set at the start of the span.
   void mark_as_start(std::string_view key) noexcept;
   // True if metadata with that key was set after mark_as_start().

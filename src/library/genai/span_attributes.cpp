@@ -279,10 +279,8 @@ std::string_view error_type_in(const FieldEntry& own) noexcept {
 
 // The code of a JSON-RPC error, if it makes the span of an MCP message an error. Otherwise data() is null.
 std::string_view rpc_failure(const SpanState& span) noexcept {
-  const FieldEntry* const given = find_own(span, semconv::rpc_response_status_code);
-  if (given == nullptr || given->type != Value::Type::string) return {};
-  const std::string_view text = given->as_string();
-  if (span.catalogue->name != "mcp.server") return text;
+  const std::string_view text = span.fields.find_text(semconv::rpc_response_status_code);
+  if (text.data() == nullptr || span.catalogue->name != "mcp.server") return text;
   long code = 0;
   std::from_chars(text.data(), text.data() + text.size(), code);
   // Parse error, invalid request, unknown method, invalid params, resource not found.

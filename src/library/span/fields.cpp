@@ -309,17 +309,16 @@ std::uint8_t measurement_flags(const FieldSink* sink, std::string_view key, bool
   return is_time || is_impossible ? FieldEntry::kMeasurement | FieldEntry::kAdded : FieldEntry::kMeasurement;
 }
 
-// True if the record's fields may be set from a field with these flags. Content stays in the process.
-bool leaves_the_process(const FieldSink* sink, std::uint8_t flags) noexcept {
-  return (flags & FieldEntry::kContent) == 0 || captures_content(sink->is_span);
-}
+// Content never becomes a field of the record, a label or an id, even while content is captured: capture may be off
+// when the span ends, and labels and ids reach other spans and processes.
+bool is_content(std::uint8_t flags) noexcept { return (flags & FieldEntry::kContent) != 0; }
 
 void put_integer(FieldSink* sink, Text key, std::string_view fact, std::int64_t value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(sink, flags)) {
-    note_number(sink, fact, value, (flags & FieldEntry::kMeasurement) != 0);
-  } else {
+  if (is_content(flags)) {
     forget(sink, fact);
+  } else {
+    note_number(sink, fact, value, (flags & FieldEntry::kMeasurement) != 0);
   }
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
@@ -346,10 +345,10 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
 
 void put_real(FieldSink* sink, Text key, std::string_view fact, double value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(sink, flags)) {
-    note_real(sink, fact, value, (flags & FieldEntry::kMeasurement) != 0);
-  } else {
+  if (is_content(flags)) {
     forget(sink, fact);
+  } else {
+    note_real(sink, fact, value, (flags & FieldEntry::kMeasurement) != 0);
   }
   count_unless(sink->fields.put_word(key.view(), Value::Type::real, real_word(value), flags));
 }
@@ -411,10 +410,10 @@ __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Tex
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
   const std::string_view fact = fact_of(sink, key);
-  if (leaves_the_process(sink, flags)) {
-    note_text(sink, fact, value.view());
-  } else {
+  if (is_content(flags)) {
     forget(sink, fact);
+  } else {
+    note_text(sink, fact, value.view());
   }
   if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
 }
@@ -464,7 +463,7 @@ __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, boo
   const std::string_view fact = fact_of(sink, key);
   const bool is_label = refuses_label(sink, fact);
   if (!accept(sink, key, flags)) return;
-  if (!leaves_the_process(sink, flags)) {
+  if (is_content(flags)) {
     forget(sink, fact);
   } else if (!is_label) {
     note_unreadable(sink, fact);
@@ -634,7 +633,11 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
   }
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (leaves_the_process(sink, flags)) note_items(sink, fact_of(sink, key), Node(&value));
+  if (is_content(flags)) {
+    forget(sink, fact_of(sink, key));
+  } else {
+    note_items(sink, fact_of(sink, key), Node(&value));
+  }
   if (accept(sink, key, flags)) count_unless(sink->fields.put_value(key.view(), value, flags));
 }
 
@@ -693,7 +696,7 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
   sink->takes_fields = TakesFields::converting;
   ending.complete = write_items(sink->fields, key.view(), items, flags, 0);
   const FieldEntry* entry = FieldEntry::at(sink->fields.begin() + ending.from);
-  if (ending.complete && leaves_the_process(sink, flags)) note_items(sink, fact_of(sink, key), Node(entry));
+  if (ending.complete && !is_content(flags)) note_items(sink, fact_of(sink, key), Node(entry));
 }
 
 // The keys have no meaning for the record, so the fast path of a text needs none of its tests.

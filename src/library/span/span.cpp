@@ -141,12 +141,6 @@ void set_status(SpanState& span, std::uint32_t status, Text type) noexcept {
   if (!type.empty()) clean(type.view(), span.error_type);
 }
 
-// The attribute error.type that the application has set, if it is a text.
-std::string_view own_error_type(const SpanState& span) noexcept {
-  const FieldEntry* const own = span.fields.find(semconv::error_type, false);
-  return own != nullptr && own->type == Value::Type::string ? own->as_string() : std::string_view();
-}
-
 // Adds the fields that follow from the span's status.
 void add_outcome(SpanState& span) noexcept {
   FieldBuffer& fields = span.fields;
@@ -158,7 +152,7 @@ void add_outcome(SpanState& span) noexcept {
       // The attributes of a catalogue's span are made of its record.
       const FieldEntry* const own = span.catalogue == nullptr ? fields.find(semconv::error_type, false) : nullptr;
       const std::string_view type = span.error_type;
-      if (own != nullptr && (type == semconv::error_type_other || type == own_error_type(span))) break;
+      if (own != nullptr && (type == semconv::error_type_other || type == fields.find_text(semconv::error_type))) break;
       // kAdded: tracers read it in the record
       count_unless(fields.put_string(semconv::error_type, type, FieldEntry::kAdded));
       break;
@@ -586,7 +580,10 @@ void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept {
 
 void span_fail(SpanState* span, Text type, Text message) noexcept {
   if (span->status != NOPSPAN_STATUS_OK) return;
-  if (type.empty() && is_type_name(own_error_type(*span))) type = own_error_type(*span);
+  if (type.empty()) {
+    const std::string_view own = span->fields.find_text(semconv::error_type);
+    if (is_type_name(own)) type = own;
+  }
   const bool is_type = is_type_name(type.view());
   if (!is_type && !type.empty()) {  // it may be a message, which is content
     count(counters.names_invalid);

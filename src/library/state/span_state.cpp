@@ -24,14 +24,6 @@ void add_id(FieldBuffer& fields, std::string_view key, std::uint64_t id) noexcep
 
 bool lacks(const SpanState& state, std::string_view key) noexcept { return state.fields.find(key, false) == nullptr; }
 
-// The id that was set. Empty if there is none, or if it is content that must not leave the process.
-std::string_view given_id(const SpanState& state, std::string_view key) noexcept {
-  const FieldEntry* entry = state.fields.find(key, false);
-  if (entry == nullptr || entry->type != Value::Type::string) return {};
-  const bool content = (entry->flags & FieldEntry::kContent) != 0;
-  return content && !captures_content(state.is_span) ? std::string_view() : entry->as_string();
-}
-
 void take_request(SpanState& state, const Context& request) noexcept {
   const ContextHead& head = ContextAccess::head(request);
   const bool is_open = state.state.load(std::memory_order_relaxed) == OpenSpan::kOpen;
@@ -50,7 +42,7 @@ void take_request(SpanState& state, const Context& request) noexcept {
 }
 
 void apply_given_id(SpanState& state, std::string_view key) noexcept {
-  const std::string_view id = given_id(state, key);
+  const std::string_view id = state.fields.find_text(key);
   if (id.empty()) return;
   const Context request = Context::with_request_id(id);
   if (state.begins_request && !state.started) {
