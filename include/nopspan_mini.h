@@ -848,24 +848,27 @@ static unsigned char* npm_value(const unsigned char* begin, unsigned char* at, i
   if (size != 0) npm_clean((char*)at - size, text, size + 1, 1); /* which does not change the size */
   return npm_front(at - size, 0x0a, size);
 }
-/* The keys that are content: docs/genai.md of nopspan marks them. Those without a dot are content on spans with the names
- * of nopspan's catalogues only. */
+/* The keys that are content: docs/genai.md of nopspan marks them. Those without a dot are content only on spans and events
+ * whose names begin as in nopspan's catalogues. */
 static int npm_captures_content;
 static const char* const npm_content[] = {
     "error.message", "exception.message", "exception.stacktrace", "gen_ai.completion", "gen_ai.evaluation.explanation",
-    "gen_ai.input.messages", "gen_ai.memory.query.text", "gen_ai.memory.records", "gen_ai.output.messages",
-    "gen_ai.prompt", "gen_ai.retrieval.documents", "gen_ai.retrieval.query.text", "gen_ai.system_instructions",
-    "gen_ai.tool.arguments", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result", "gen_ai.tool.definitions",
-    "nopspan.chat_result", "nopspan.code", "nopspan.error", "nopspan.error.message", "nopspan.insight",
+    "gen_ai.event.content", "gen_ai.input.messages", "gen_ai.memory.query.text", "gen_ai.memory.records",
+    "gen_ai.output.messages", "gen_ai.prompt", "gen_ai.retrieval.documents", "gen_ai.retrieval.query.text",
+    "gen_ai.system_instructions", "gen_ai.tool.arguments", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result",
+    "gen_ai.tool.definitions", "nopspan.chat_result", "nopspan.code", "nopspan.error", "nopspan.error.message", "nopspan.insight",
     "nopspan.intent", "nopspan.message", "nopspan.notification", "nopspan.reason", "nopspan.response", "nopspan.result",
     "nopspan.stacktrace", "nopspan.step_result", "nopspan.thought", "otel.status_description", NULL};
 static const char* const npm_content_of_catalogues[] = {
     "arguments", "error", "input_messages", "output_messages", "response", "stacktrace", "system_instructions",
     "tool_definitions", NULL};
-static const char* const npm_content_of_llm[] = {"chat_result", "content", "step_result", NULL};
+static const char* const npm_content_of_llm[] = {"chat_result", "content", "message", "reason", "step_result", NULL};
 static const char* const npm_content_of_agent[] = {
-    "code", "insight", "intent", "message", "notification", "result", "thought", NULL};
+    "code", "insight", "intent", "message", "notification", "reason", "result", "thought", NULL};
 static const char* const npm_content_of_tools[] = {"result", NULL};
+/* The events whose `reason` is a word of the program: "timeout", "shutdown". */
+static const char* const npm_with_plain_reason[] = {
+    "agent.coordinator.loop_stopped", "gen_ai.retry", "llm.adapter.retry", NULL};
 static int npm_is_one_of(const char* const* names, const char* key) {
   for (; *names != NULL; ++names) {
     if (strcmp(*names, key) == 0) return 1;
@@ -877,6 +880,7 @@ static int npm_is_content(const char* name, const char* key) {
   if (npm_begins(key, "gen_ai.prompt.") && npm_is_digit(key[14])) return 1; /* older names: "gen_ai.prompt.0.content" */
   if (npm_begins(key, "gen_ai.completion.") && npm_is_digit(key[18])) return 1;
   if (strchr(key, '.') != NULL) return npm_is_one_of(npm_content, key);
+  if (strcmp(key, "reason") == 0 && npm_is_one_of(npm_with_plain_reason, name)) return 0;
   if (npm_is_of_llm(name) && npm_is_one_of(npm_content_of_llm, key)) return 1;
   if (npm_begins(name, "agent.") && npm_is_one_of(npm_content_of_agent, key)) return 1;
   if ((npm_begins(name, "llm.tool") || npm_begins(name, "mcp.")) && npm_is_one_of(npm_content_of_tools, key)) return 1;

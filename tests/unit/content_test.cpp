@@ -3,10 +3,13 @@
 // marked (batch_test.cpp).
 #include "recorded.h"
 
+#include <nopspan/agent.h>
 #include <nopspan/c.h>
+#include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
+#include <nopspan/mcp.h>
 #include <nopspan/probes.h>
 #include <nopspan/propagation.h>
 
@@ -33,6 +36,7 @@ constexpr const char* kNames[] = {"gen_ai.input.messages",
                                   "gen_ai.completion",
                                   "gen_ai.prompt.0.content",
                                   "gen_ai.completion.12.role",
+                                  "gen_ai.event.content",
                                   "exception.message",
                                   "exception.stacktrace",
                                   "error.message",
@@ -115,6 +119,39 @@ TEST(Content, IsKnownByItsNameInEveryEvent) {
                                               [](Fields& f) { f.set("content", "c").set("role", "user"); });
                          }),
               ElementsAre("content"));
+  EXPECT_THAT(
+      content_of("gen_ai.choice", [] { nopspan::execute("gen_ai.choice", [](Fields& f) { f.set("message", "m"); }); }),
+      ElementsAre("message"));
+}
+
+TEST(Content, IsWhatTheCatalogueOfAgentsMarks) {
+  for (const nopspan::agent::EventDescription& event : nopspan::agent::catalogue()) {
+    const std::string name(event.name.view());
+    const Recorder recorder{name};
+    nopspan::execute(event.name, [&](Fields& f) {
+      for (const auto& field : event.metadata) f.set(field.key, "text");
+    });
+    const nopspan::OwnedEvent seen = recorder.events().at(0);
+    for (const auto& field : event.metadata) {
+      EXPECT_EQ(seen->metadata(field.key).is_content(), field.content) << name << ' ' << field.key;
+    }
+  }
+}
+
+TEST(Content, IsTheReasonOfAnExceptionButNotThatOfARetryOrOfAnEngine) {
+  const auto has_content = [](const char* event, const nopspan::Name& span) {
+    return !content_of(event, [&] { Span{span}.set("reason", "text"); }).empty();
+  };
+  EXPECT_TRUE(has_content("llm.chat.stop", llm::chat));
+  EXPECT_TRUE(has_content("agent.llm.stop", nopspan::agent::llm));
+  EXPECT_TRUE(has_content("gen_ai.retrieval.stop", nopspan::genai::retrieval));
+  EXPECT_TRUE(has_content("mcp.client.stop", nopspan::mcp::client));
+  EXPECT_FALSE(has_content("engine.prefill.stop", nopspan::engine::prefill));
+  EXPECT_FALSE(has_content("work.stop", "work"));
+  for (const char* retry : {"llm.adapter.retry", "gen_ai.retry"}) {
+    EXPECT_THAT(content_of(retry, [&] { nopspan::execute(retry, [](Fields& f) { f.set("reason", "text"); }); }),
+                IsEmpty());
+  }
 }
 
 TEST(Content, IsKnownByItsNameInC) {
@@ -138,6 +175,15 @@ TEST(Content, DoesNotBecomeALabelOrAnIdWhileItIsCaptured) {
   EXPECT_EQ(span.context().label("tenant").view(), "");
   EXPECT_EQ(span.context().label("model").view(), "");
   EXPECT_NE(span.context().request_id().view(), "secret");
+}
+
+TEST(Content, DoesNotBecomeALabelOfAGauge) {
+  const Counted overflow(&nopspan::Stats::labels_overflow);
+  const Recorder recorder{"engine.stats"};
+  nopspan::gauge("tokens{gen_ai.prompt=secret}", 7);
+  EXPECT_FALSE(recorder.events().at(0)->metadata().find("gen_ai.prompt").exists());
+  EXPECT_THAT(recorder.events().at(0), HasMeasurement("tokens", 7));
+  EXPECT_EQ(overflow.times(), 1U);
 }
 
 // Without a sink, messages are kept where tracers read them.

@@ -249,6 +249,7 @@ TEST(Mini, LeavesContentOutAsTheLibraryDoes) {
       "gen_ai.completion",
       "gen_ai.completion.0.content",
       "gen_ai.evaluation.explanation",
+      "gen_ai.event.content",
       "gen_ai.input.messages",
       "gen_ai.memory.query.text",
       "gen_ai.memory.records",
@@ -324,7 +325,8 @@ TEST(Mini, LeavesContentOfCataloguesOut) {
     npm_span_end(npm_span_begin("first", npm_none()));  // flushed at once
     const npm_span root = npm_span_begin("work", npm_none());
     for (const auto& [name, keys] : std::initializer_list<std::pair<const char*, std::vector<const char*>>>{
-             {"llm.chat", {"input_messages", "chat_result", "content", "response"}},
+             {"llm.chat", {"input_messages", "chat_result", "content", "message", "reason", "response"}},
+             {"agent.llm", {"message", "reason", "stacktrace"}},
              {"llm.tool", {"arguments", "result"}},
              {"agent.tool", {"intent", "result", "arguments"}},
              {"mcp.client", {"arguments", "result"}},
@@ -334,8 +336,11 @@ TEST(Mini, LeavesContentOfCataloguesOut) {
       npm_span_set_text(span, "row", "public");
       npm_span_end(span);
     }
+    const npm_span retry = npm_event_begin("gen_ai.retry", root);
+    npm_span_set_text(retry, "reason", "rate_limit");
+    npm_span_end(retry);
     const std::string bytes = Written(mini()).bytes();
-    EXPECT_THAT(bytes, HasSubstr("public"));
+    EXPECT_THAT(bytes, AllOf(HasSubstr("public"), HasSubstr("rate_limit")));
     EXPECT_THAT(bytes, Not(HasSubstr("SECRET")));
     npm_span_end(root);
     npm1_gate[0] = 0;

@@ -32,6 +32,8 @@ constexpr std::string_view kOfEngines =
     "nopspan.idle_ns nopspan.queried_tokens nopspan.hit_tokens nopspan.external_queried_tokens "
     "nopspan.external_hit_tokens";
 
+constexpr auto kLlmAndAgent = static_cast<AttributeKey::Of>(AttributeKey::llm | AttributeKey::agent);
+
 // All other keys. If a key has two meanings where it is set, the first one counts.
 constexpr AttributeKey kOtherKeys[] = {
     // A retry.
@@ -39,6 +41,8 @@ constexpr AttributeKey kOtherKeys[] = {
     {"attempt", kNoKey, "retry.attempt", AttributeKey::retry},
     {"delay_ms", kNoKey, "retry.delay_ms", AttributeKey::retry},
     {"status_code", kNoKey, "http.response.status_code", AttributeKey::retry},
+    // The end of an agent's loop.
+    {"reason", kNoKey, "nopspan.reason", AttributeKey::loop_stopped},
     // The request.
     {"operation", Key::operation, {}},
     {"provider", Key::provider, {}},
@@ -116,6 +120,7 @@ constexpr AttributeKey kOtherKeys[] = {
     {"tool_calls", kNoKey, "nopspan.tool_calls", AttributeKey::llm},
     {"gen_ai.evaluation.explanation", kNoKey, "gen_ai.evaluation.explanation", AttributeKey::llm, true},
     {"content", kNoKey, "content", AttributeKey::llm, true},  // of a gen_ai.user.message and the like
+    {"message", kNoKey, "message", AttributeKey::llm, true},  // of a gen_ai.choice
     {"gen_ai.memory.query.text", kNoKey, "gen_ai.memory.query.text", AttributeKey::llm, true},
     {"gen_ai.memory.records", kNoKey, "gen_ai.memory.records", AttributeKey::llm, true},
     {"gen_ai.retrieval.query.text", kNoKey, "gen_ai.retrieval.query.text", AttributeKey::llm, true},
@@ -125,7 +130,8 @@ constexpr AttributeKey kOtherKeys[] = {
     {"agent_description", kNoKey, "gen_ai.agent.description"},
     {"agent_version", kNoKey, "gen_ai.agent.version"},
     {"operator", kNoKey, "gen_ai.agent.name", AttributeKey::agent},
-    {"reason", kNoKey, "nopspan.reason"},
+    {"reason", kNoKey, "nopspan.reason", AttributeKey::engine},
+    {"reason", kNoKey, "nopspan.reason", kLlmAndAgent, true},  // of an exception, or of an agent's event
     {"kind", kNoKey, "nopspan.exception.kind"},
     {"stacktrace", kNoKey, "nopspan.stacktrace", AttributeKey::all, true},
     {"abandoned", kNoKey, "nopspan.abandoned"},
@@ -191,8 +197,8 @@ constexpr auto kNumbers = [] {
 }();
 
 // The names that are content on every span: the table's, which have a dot, and these.
-constexpr std::string_view kOtherContent[] = {"nopspan.reason",          "exception.message", "exception.stacktrace",
-                                              "otel.status_description", "gen_ai.prompt",     "gen_ai.completion"};
+constexpr std::string_view kOtherContent[] = {"exception.message", "exception.stacktrace", "otel.status_description",
+                                              "gen_ai.prompt",     "gen_ai.completion",    "gen_ai.event.content"};
 constexpr bool has_dot(std::string_view name) noexcept { return name.find('.') != std::string_view::npos; }
 constexpr auto kContentNames = [] {
   std::array<std::string_view, 2 * kCount + std::size(kOtherContent)> names{};
@@ -267,13 +273,16 @@ bool has_meaning(std::string_view key) noexcept {
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept {
   constexpr auto kLlmTool = static_cast<AttributeKey::Of>(AttributeKey::llm | AttributeKey::tool);
   constexpr auto kAgentTool = static_cast<AttributeKey::Of>(AttributeKey::agent | AttributeKey::tool);
-  constexpr std::pair<std::string_view, AttributeKey::Of> kPrefixes[] = {{"llm.tool", kLlmTool},
-                                                                         {"agent.tool", kAgentTool},
-                                                                         {"llm.", AttributeKey::llm},
-                                                                         {"agent.", AttributeKey::agent},
-                                                                         {"engine.", AttributeKey::engine},
-                                                                         {"gen_ai.", AttributeKey::llm},
-                                                                         {"mcp.", kLlmTool}};
+  constexpr auto kLoopStopped = static_cast<AttributeKey::Of>(AttributeKey::agent | AttributeKey::loop_stopped);
+  constexpr std::pair<std::string_view, AttributeKey::Of> kPrefixes[] = {
+      {"llm.tool", kLlmTool},
+      {"agent.tool", kAgentTool},
+      {"agent.coordinator.loop_stopped", kLoopStopped},
+      {"llm.", AttributeKey::llm},
+      {"agent.", AttributeKey::agent},
+      {"engine.", AttributeKey::engine},
+      {"gen_ai.", AttributeKey::llm},
+      {"mcp.", kLlmTool}};
   for (const auto& [prefix, of] : kPrefixes) {
     if (name.substr(0, prefix.size()) == prefix) return of;
   }

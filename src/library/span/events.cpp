@@ -95,7 +95,7 @@ void report_reading(ThreadState* thread, SpanState& event, const Reading& readin
   event.flags = flags;
 }
 
-// Splits "waiting{reason=capacity}" into the name and its label.
+// Splits "waiting{reason=capacity}" into the name and its label. Content does not become a label.
 GaugeLabel split_label(std::string_view& name) noexcept {
   const std::size_t open = name.find('{');
   if (open == std::string_view::npos || name.back() != '}') return {};
@@ -103,6 +103,10 @@ GaugeLabel split_label(std::string_view& name) noexcept {
   const std::size_t equals = label.find('=');
   if (equals == std::string_view::npos || equals == 0) return {};
   name = name.substr(0, open);
+  if (is_content_name(label.substr(0, equals))) {
+    count(counters.labels_overflow);
+    return {};
+  }
   return {label.substr(0, equals), label.substr(equals + 1)};
 }
 

@@ -62,12 +62,13 @@ bool is_content_key(const FieldSink& sink, std::string_view key) noexcept {
     return known != nullptr && known->is_content;
   };
   if (sink.keys != 0 && is_marked(sink.keys)) return true;
-  return (sink.keys & AttributeKey::renamed) != 0 &&
-         is_marked(attribute_keys_of(static_cast<const SpanState&>(sink).name.view()));
+  if ((sink.keys & AttributeKey::renamed) == 0) return false;
+  const std::string_view name = static_cast<const SpanState&>(sink).name.view();
+  return find_catalogue_span(name) != nullptr && is_marked(attribute_keys_of(name));
 }
 
 void note_new_name(SpanState& span) noexcept {
-  if (attribute_keys_of(span.name.view()) == AttributeKey::Of{}) return;
+  if (find_catalogue_span(span.name.view()) == nullptr) return;
   span.keys |= AttributeKey::renamed;
   span.fields.mark_content([&span](std::string_view key) { return is_content_key(span, key); }, span.keeps_content);
 }
