@@ -108,9 +108,10 @@ class Outputs(harness.Test):
                 with urllib.request.urlopen(f"http://{serve.address()}/live", timeout=PATIENCE_S) as answer:
                     answer.readline()
                     program.ask("emit")
-                    seen = b""
-                    while b"by.key.inside" not in seen:
-                        seen += unpacked(answer.readline())
+                    seen, line = b"", b""
+                    while not (line.startswith(b"details ") and b"by.key.inside" in line):  # with all spans of the request
+                        line = unpacked(answer.readline())
+                        seen += line
                 self.assertEqual(CANARY in seen, captured)
                 self.assertNotIn(CANARY, serve.text().encode())
                 self.assertEqual(serve.stop(), 0)
