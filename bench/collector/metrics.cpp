@@ -138,7 +138,7 @@ class Filled {
 };
 
 void Copy(benchmark::State& state) {
-  const Filled filled;
+  Filled filled;
   for (auto _ : state) benchmark::DoNotOptimize(filled.registry.snapshot());
 }
 BENCHMARK(Copy)->Unit(benchmark::kMillisecond);

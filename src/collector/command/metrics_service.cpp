@@ -190,14 +190,14 @@ void MetricsService::write_source(MetricRegistry& registry) {
   MetricFamily& closed =
       own_family(registry, "nopspan.sources.closed", "{connection}",
                  "Connections to the socket that were closed, by reason.", MetricType::counter, {"reason"});
+  MetricFamily& restarted = own_family(registry, "nopspan.reader.restarts", "",
+                                       "How often the process that reads other processes was killed or crashed, and "
+                                       "was replaced.",
+                                       MetricType::counter);
   const std::optional<Writers> writers = source_.writers();
-  MetricWriter writer(registry);
+  MetricWriter writer(registry);  // holds the registry's lock, which own_family() takes too
   if (const std::optional<std::uint64_t> restarts = source_.reader_restarts()) {
-    MetricFamily& family = own_family(registry, "nopspan.reader.restarts", "",
-                                      "How often the process that reads other processes was killed or crashed, and "
-                                      "was replaced.",
-                                      MetricType::counter);
-    writer.total(family, static_cast<double>(*restarts), {});
+    writer.total(restarted, static_cast<double>(*restarts), {});
   }
   if (last_entry_unix_ns_ > 0) {
     writer.gauge(last, static_cast<double>(last_entry_unix_ns_) / static_cast<double>(kSecond), {});
