@@ -107,7 +107,7 @@ class Outputs(harness.Test):
             with Serve() as serve, Program("content", env=CAPTURE if captured else {}) as program:
                 with urllib.request.urlopen(f"http://{serve.address()}/live", timeout=PATIENCE_S) as answer:
                     answer.readline()
-                    program.ask("emit")
+                    program.ask("emit_by_key")
                     seen, line = b"", b""
                     while not (line.startswith(b"details ") and b"by.key.inside" in line):  # with all spans of the request
                         line = unpacked(answer.readline())

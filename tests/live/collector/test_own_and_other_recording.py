@@ -14,9 +14,9 @@ MOST_OFFSET_NS = 1_000_000
 
 
 def comparable(entry):
-    """An entry without its start."""
+    """An entry without its start. Only a program that records itself names its instance."""
     fields = {name: value for name, value in entry.fields.items() if name != "start_ns"}
-    process = {name: value for name, value in entry.process.items() if name != "attached_ns"}
+    process = {name: value for name, value in entry.process.items() if name not in ("attached_ns", "instance")}
     return repr((sorted(process.items()), entry.thread_id, entry.sequence_id, entry.sequence, sorted(fields.items())))
 
 

@@ -183,6 +183,10 @@ int main() {
     for (const std::string& each : made) all += each + " ";
     return all;
   };
+  commands["emit_by_key"] = [](std::istringstream&) {
+    emit_by_key();
+    return "done";
+  };
   commands["handled"] = [&](std::istringstream&) { return std::to_string(handled.size()); };
   return serve(commands);
 }

@@ -279,7 +279,7 @@ int heavy_list(int threads) {
   return 0;
 }
 int discarding_list() {
-  listed.assign(1, header_of(80, 5, 0));
+  listed.assign(1, header_of(80, 5, 5));
   listed[0].discarded = 5;
   publish();
   return 5;
