@@ -116,7 +116,7 @@ class Format(RecordingTest):
                 "comm": "server", "executable": "/usr/bin/server", "cgroup": "/system.slice/server.service",
                 "container": "4f5e6d", "library": "/usr/lib/libnopspan.so.0.3", "library_version": "1.2.3",
                 "host": "host-1", "boot_id": "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab", "service_name": "checkout",
-                "resource_attributes": "deployment.environment.name=test,team=a%2Cb"})
+                "resource_attributes": "deployment.environment.name=test,team=a%2Cb", "instance": ""})
             self.assertEqual((entry.thread_id, entry.sequence_id), (77, 2**64 - 16))
 
     def test_a_chat(self):

@@ -324,7 +324,7 @@ TEST_F(SpoolTest, CountsTheRequestsOfAnOlderVersion) {
     EXPECT_EQ(account->totals().unreadable_bytes, 9U);
     EXPECT_EQ(row(kTracesRow).found, 1U);
     EXPECT_THAT(said, ElementsAre(HasSubstr("2 files are not of a spool of this version, and left alone: "
-                                            "0000000000000001.nopspan, …; 9 bytes in *.nopspan are requests of an "
+                                            "0000000000000001.nopspan, …; 9 B in *.nopspan are requests of an "
                                             "older version: send them with that version, or remove them")));
     end();
   }

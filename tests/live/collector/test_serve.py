@@ -240,7 +240,8 @@ class ServedToPrometheus(Test):
         for name, expression in expressions:
             with self.subTest(name):
                 # An alert's condition is false mostly, so only the value of its first one is asked for.
-                value = re.sub(r" (>|==) [\d.]+( (or|unless) .*)?$", "", expression)
+                value = re.sub(r" (>|==) [\d.]+(\s+(or|unless) .*)?$", "", expression)
+                value += ")" * (value.count("(") - value.count(")"))
                 self.check_expression(name, value)
         states = self.prometheus.api("rules")["groups"]
         self.assertEqual([rule["name"] for group in states for rule in group["rules"] if rule["health"] == "err"], [])
