@@ -35,7 +35,7 @@ inline std::uint64_t hardware_random() noexcept {
   std::uint64_t made = 0;
   unsigned char is_made = 0;
 #if defined(__x86_64__)
-  if (has == kSome) __asm__ volatile("rdrand %0\n\tsetc %1" : "=r"(made), "=qm"(is_made) : : "cc");
+  if (has == kSome) __asm__ volatile("rdrand %0\n\tsetc %1" : "=&r"(made), "=q"(is_made) : : "cc");
 #elif defined(__aarch64__)
   std::uint64_t set = 0;
   if (has == kSome) __asm__ volatile("mrs %0, s3_3_c2_c4_0\n\tcset %1, ne" : "=r"(made), "=r"(set) : : "cc");
