@@ -323,10 +323,8 @@ template <class Out>
 void write_inherited_provider(const SpanState& span, Out& out) noexcept {
   constexpr std::string_view kInferences[] = {semconv::operation::chat, semconv::operation::generate_content,
                                               semconv::operation::embeddings, "text_completion"};
-  const FieldEntry* const operation = find_own(span, semconv::gen_ai_operation_name);
-  if (operation == nullptr || operation->type != Value::Type::string) return;
-  if (std::find(std::begin(kInferences), std::end(kInferences), operation->as_string()) == std::end(kInferences))
-    return;
+  const std::string_view operation = span.fields.find_text(semconv::gen_ai_operation_name);
+  if (std::find(std::begin(kInferences), std::end(kInferences), operation) == std::end(kInferences)) return;
   const Interned provider = label(span.context.provider);
   if (provider.size == 0 || find_own(span, semconv::gen_ai_provider_name) != nullptr) return;
   out.text(semconv::gen_ai_provider_name, provider.view());
@@ -354,7 +352,8 @@ void write_costs(const SpanState& span, Out& out) noexcept {
 
 template <class Out>
 void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end, Out& all) noexcept {
-  const CatalogueSpan* const known = span.catalogue;  // null for an event, and for a span that was renamed
+  // Null for an event, for an operation that is a span of the application's own, and for a span that was renamed.
+  const CatalogueSpan* const known = span.catalogue;
   const bool is_operation = known != nullptr && !known->operation.empty();
   Metadata metadata;
   bool has_own_names = false;  // the application has set an attribute with a name of ours, for example "gen_ai.…"
@@ -483,8 +482,7 @@ namespace {
 
 // A program with OpenTelemetry's API has said that the span did not fail.
 bool is_declared_ok(const SpanState& span) noexcept {
-  const FieldEntry* const status = find_own(span, "otel.status_code");
-  return status != nullptr && status->type == Value::Type::string && status->as_string() == "OK";
+  return span.fields.find_text("otel.status_code") == "OK";
 }
 
 }  // namespace
