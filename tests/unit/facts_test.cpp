@@ -140,7 +140,8 @@ TEST(Facts, IncludeTheProviderOfTheEngineAround) {
 TEST(Facts, OfAnExceptionIncludeAnEmptyStackTrace) {
   const Recorder recorder{"llm.step.exception"};
   EXPECT_THROW(nopspan::span(llm::step, [] { throw std::runtime_error("x"); }), std::runtime_error);
-  const nopspan::ValueView frames = recorder.events().at(0)->metadata("stacktrace");
+  const std::vector<nopspan::OwnedEvent> events = recorder.events();
+  const nopspan::ValueView frames = events.at(0)->metadata("stacktrace");
   EXPECT_TRUE(frames.exists() && frames.type() == Value::Type::list && frames.copy().as_list().empty());
 }
 
