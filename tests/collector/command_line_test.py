@@ -479,7 +479,9 @@ class Locale(unittest.TestCase):
                            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def environments(self):
-        return [{**os.environ, "LOCPATH": self.folder.name, "LC_ALL": name} for name in ("C.UTF-8", *self.names)]
+        # glibc does not free the path of LOCPATH, which is a leak to the address sanitizer.
+        return [{**os.environ, "LOCPATH": self.folder.name, "LC_ALL": name, "ASAN_OPTIONS": "detect_leaks=0"}
+                for name in ("C.UTF-8", *self.names)]
 
     def test_options_and_variables_have_the_same_meaning(self):
         missing = os.path.join(self.folder.name, "missing.rec")
