@@ -32,7 +32,7 @@ BUILDS = [f"{command} -std=c++{standard}"
               (f"{I686} -O2 -static", (17,)), (f"{I686} -O0 -static", (20,)))
           for standard in standards]
 # Functions that are defined in span.h, because they need its SpanOptions, and those that only nopspan::recording calls.
-ELSEWHERE = {"span_begin", "async_begin", "attach_batch_tap", "detach_batch_tap", "for_each_held_batch"}
+ELSEWHERE = {"span_begin", "async_begin", "attach_batch_tap", "detach_batch_tap", "for_each_held_batch", "copies"}
 
 
 # It needs the headers of opentelemetry-cpp.
