@@ -103,16 +103,20 @@ class Outputs(harness.Test):
                                    "emit"))
 
     def test_the_live_page_and_the_metrics(self):
-        with Serve() as serve, Program("content") as program:
-            with urllib.request.urlopen(f"http://{serve.address()}/live", timeout=PATIENCE_S) as answer:
-                answer.readline()
-                program.ask("emit")
-                seen = b""
-                while b"by.key.inside" not in seen:
-                    seen += unpacked(answer.readline())
-            self.assertNotIn(CANARY, seen)
-            self.assertNotIn(CANARY, serve.text().encode())
-            self.assertEqual(serve.stop(), 0)
+        for captured in (False, True):
+            with self.subTest(captured=captured), Serve() as serve, \
+                    Program("content", env=CAPTURE if captured else {}) as program:
+                with urllib.request.urlopen(f"http://{serve.address()}/live", timeout=PATIENCE_S) as answer:
+                    while not answer.readline().startswith(b"head "):  # earlier requests are not on the page
+                        pass
+                    program.ask("emit_by_key")
+                    seen, line = b"", b""
+                    while not (line.startswith(b"details ") and b"by.key.inside" in line):  # with all spans of the request
+                        line = unpacked(answer.readline())
+                        seen += line
+                self.assertEqual(CANARY in seen, captured)
+                self.assertNotIn(CANARY, serve.text().encode())
+                self.assertEqual(serve.stop(), 0)
 
 
 if __name__ == "__main__":
