@@ -481,9 +481,7 @@ std::size_t write_labelled_name(const SpanState& gauge, std::string_view name, c
 namespace {
 
 // A program with OpenTelemetry's API has said that the span did not fail.
-bool is_declared_ok(const SpanState& span) noexcept {
-  return span.fields.find_text("otel.status_code") == "OK";
-}
+bool is_declared_ok(const SpanState& span) noexcept { return span.fields.find_text("otel.status_code") == "OK"; }
 
 }  // namespace
 
