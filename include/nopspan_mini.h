@@ -400,20 +400,19 @@ static uint64_t npm_processor_random(void) {
 }
 /* Changes the keys of ids, every 10 ms. Copies of the process, which were restored from a snapshot or a checkpoint, have
  * the same keys until then. */
-static void npm_renew_keys(uint64_t now) {
+__attribute__((__cold__, __noinline__)) static void npm_renew_keys(uint64_t now) {
   uint64_t last = NPM_GET(&npm_own[3]), random = npm_mix(npm_processor_random() ^ now);
   if (!NPM_SWAP(&npm_own[3], &last, now)) return; /* another thread does it */
   NPM_PUBLISH(&npm_own[1], NPM_GET(&npm_own[1]) ^ random);
   NPM_PUBLISH(&npm_own[2], npm_mix(NPM_GET(&npm_own[2]) + random));
 }
-/* Not 0. The time is a part of it, because copies of the process have the same state. */
+/* Not 0. The time is a part of it and of the state, because copies of the process have the same state. It comes last, so
+ * that the processor need not wait for its clock before. */
 static uint64_t npm_random(uint64_t* state, uint64_t now) {
-  uint64_t made = 0;
+  const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15); uint64_t made = 0;
   if (now - NPM_GET(&npm_own[3]) >= 10000000) npm_renew_keys(now);
-  while (made == 0) {
-    *state = npm_mix((*state ^ now) + UINT64_C(0x9e3779b97f4a7c15));
-    made = npm_mix(*state ^ NPM_GET(&npm_own[1])) + NPM_GET(&npm_own[2]);
-  }
+  while (made == 0) made = (npm_mix((*state += odd) ^ NPM_GET(&npm_own[1])) + NPM_GET(&npm_own[2])) ^ now * odd;
+  *state += now * odd;
   return made;
 }
 /* Makes the number of this process. Spans that are open are those of its parent, and are forgotten. */
