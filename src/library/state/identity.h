@@ -42,7 +42,7 @@ inline std::uint64_t next_random(ThreadState* thread) noexcept {
 }
 
 // Makes a trace id: 16 bytes from the thread's generator of bytes that nobody can predict, not all zero. Those bytes
-// were made before, so copies of the process have them too. The numbers that are added make the ids differ.
+// were made before, so copies of the process have them too. The number that is added makes the ids differ.
 inline void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept {
   do {
     if (thread->entropy_left < kTraceIdBytes) refill_entropy(thread);
@@ -52,7 +52,8 @@ inline void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdByte
     static_assert(sizeof(words) == kTraceIdBytes);
     std::memcpy(words, made, kTraceIdBytes);
     std::memset(made, 0, kTraceIdBytes);
-    for (std::uint64_t& word : words) word ^= next_random(thread);
+    const std::uint64_t added = next_random(thread);
+    for (std::uint64_t& word : words) word ^= added;
     std::memcpy(out, words, kTraceIdBytes);
   } while (all_zero(out, kTraceIdBytes));
 }
