@@ -81,11 +81,12 @@ def with_libraries(programs):
 
 
 class GuestTest(unittest.TestCase):
-    def run_in(self, suite, script, **options):
-        """Runs SHELL and a script. Returns the machine.Run, after checking the exit status and the kernel's log."""
-        with contextlib.closing(machine.Machine(suite, ["linux-image-amd64"])) as computer:
+    def run_in(self, suite, script, packages=(), programs=None, **options):
+        """Runs SHELL and a script on a machine with further packages and programs. Returns the machine.Run, after
+        checking the exit status and the kernel's log."""
+        with contextlib.closing(machine.Machine(suite, ["linux-image-amd64", *packages])) as computer:
             print(suite, computer.release, file=sys.stderr, flush=True)
-            run = computer.boot(SHELL + script, with_libraries(PROGRAMS), **options)
+            run = computer.boot(SHELL + script, with_libraries({**PROGRAMS, **(programs or {})}), **options)
         self.assertEqual(run.status, 0, run.output + run.kernel[-2000:])
         self.assertNotRegex(run.kernel, "BUG:|WARNING:|Oops")
         return run
