@@ -84,7 +84,7 @@ void Blame::charge_step(const Engine& engine, const Step& step, std::uint32_t nu
   if (state.until_ns != 0 && step.start_ns >= state.until_ns) {
     const auto place = static_cast<std::size_t>(&step - engine.steps.data());
     const bool misses = place > 0 && misses_steps(engine, place - 1, place);
-    of(request, misses ? Cause::unexplained : Cause::host) += static_cast<double>(step.start_ns - state.until_ns);
+    if (!misses) of(request, Cause::host) += static_cast<double>(step.start_ns - state.until_ns);
     state.gap_from_ns = state.until_ns;
     state.gap_to_ns = step.start_ns;
   } else if (state.until_ns != 0) {
@@ -114,7 +114,6 @@ void Blame::charge_step(const Engine& engine, const Step& step, std::uint32_t nu
   add(Cause::others_drafts, drafts_ns);
   add(Cause::cells_left, step.cells_ns);
   add(Cause::host, step.wall_ns - device_ns);
-  add(Cause::unexplained, device_ns - step.fitted_ns);
   add_charges(engine, step, number, part, false, state.charges, limits_.culprits);
   add_stall(engine, step, number, part * (prefill_ns + drafts_ns + step.cells_ns), false, state);
 }
@@ -203,15 +202,13 @@ void Blame::conclude(const Engine& engine, State& state) {
   if (may_do_others) others_ns = 0;
   of(request, Cause::others_prefill) += others_ns;
   of(request, Cause::host) += absent.host_ns;
-  of(request, ended.preemptions > 0 ? Cause::preemption : Cause::unexplained) += absent.wall_ns - others_ns;
+  if (ended.preemptions > 0) of(request, Cause::preemption) = absent.wall_ns - others_ns;
   const std::uint64_t end_ns = ended.end_ns();
   // After the last step of the engine that has arrived, nobody knows.
   const std::uint64_t known_ns = std::min(end_ns, std::max(engine.end_ns, state.until_ns));
   if (known_ns > state.until_ns) of(request, Cause::host) += static_cast<double>(known_ns - state.until_ns);
-  // A step that is longer than the request: it ended within it.
-  if (end_ns < state.until_ns) of(request, Cause::unexplained) -= static_cast<double>(state.until_ns - end_ns);
   const double sum = std::accumulate(request.ns.begin(), request.ns.end(), 0.0);
-  of(request, Cause::unexplained) += static_cast<double>(request.duration_ns) - sum;
+  of(request, Cause::unexplained) = static_cast<double>(request.duration_ns) - sum;
   const double scale = absent.prefill_ns > 0 ? others_ns / absent.prefill_ns : 0;
   const auto culprits_of = [](const std::vector<Charge>& charges, double of_absent) {
     std::vector<Culprit> culprits;
