@@ -53,10 +53,10 @@ class StoppedChild {
   OpenFile messages, control;
 };
 
-// Asks the process to end after its first message.
+// Asks the process to end after its first message, and does not wait for that.
 class EndsSoon : public MessageSink {
  public:
-  void on_gone(std::uint32_t /*pid*/) override { stop = true; }
+  void on_gone(std::uint32_t /*pid*/) override { stop = hurried = true; }
   [[nodiscard]] static std::optional<TracerEnd> end() { return {}; }
   std::atomic<bool> stop = false;
 };
@@ -65,7 +65,7 @@ TEST(TracingProcess, IsNamedWithARemedyIfItDoesNotEnd) {
   StoppedChild child;
   const std::string pid = std::to_string(child.pid);
   const auto expect_remedy = [&](const std::string& said) {
-    EXPECT_NE(said.find("(nopspan-tracer, " + pid + ") does not end"), std::string::npos) << said;
+    EXPECT_NE(said.find("(nopspan-tracer, " + pid + ") has not ended"), std::string::npos) << said;
     EXPECT_NE(said.find("gates of traced programs may stay raised"), std::string::npos) << said;
     EXPECT_NE(said.find("kill -CONT " + pid), std::string::npos) << said;
     EXPECT_NE(said.find("kill -9 " + pid), std::string::npos) << said;
@@ -83,7 +83,7 @@ TEST(TracingProcess, IsNamedWithARemedyIfItDoesNotEnd) {
   } catch (const Failure& failure) {
     expect_remedy(failure.what());
   }
-  detaching = ending = false;
+  ends_in_order = hurried = false;
 }
 
 }  // namespace

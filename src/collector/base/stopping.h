@@ -25,17 +25,18 @@ inline std::atomic<bool> must_read = false;
 // Set by these signals only: the user wants the program to end now, even if output is lost.
 inline std::atomic<bool> interrupted = false;
 
-// Set while an exporter sends what is left. The second signal, or the first one if the source has ended by itself, then
-// sets `hurried`: the exporter keeps what is left in its spool, or counts it, and ends.
-inline std::atomic<bool> finishing = false, hurried = false;
+// Set by the second signal, and by the first one if `is_read` is set: the user does not wait any longer. The command
+// ends with what it has, or is killed soon (base/stop_signals.h).
+inline std::atomic<bool> hurried = false;
+// Set when the source has ended, so that the command only makes and writes its result.
+inline std::atomic<bool> is_read = false;
+// Set by a command that would lose something if the second signal killed it at once.
+inline std::atomic<bool> ends_in_order = false;
+// Set while an exporter sends what is left. If it is hurried, it keeps that in its spool, or counts it, and ends.
+inline std::atomic<bool> finishing = false;
 
-// Set while the kernel detaches from files, or another process is asked to do so and to pass on the rest. If this
-// program is killed meanwhile, the gates of traced programs may stay raised, and the rest is lost.
+// Set in a tracing process while the kernel detaches from files.
 inline std::atomic<bool> detaching = false;
-
-// Set when a command's tracing process has ended, or its exporter: the command only writes what is left of its result,
-// for less than a second. The second signal must not end it before that.
-inline std::atomic<bool> ending = false;
 
 // Why the source stopped early. main() reports it when the command has printed its results. The tracing process passes
 // it on to the command.

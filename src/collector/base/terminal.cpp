@@ -3,6 +3,7 @@
 
 #include "base/cells.h"
 #include "base/failure.h"
+#include "base/stop_signals.h"
 #include "base/stopping.h"
 
 #define NCURSES_NOMACROS 1
@@ -57,7 +58,8 @@ Terminal::Terminal(bool color) : color_(color), has_utf8_(std::strcmp(nl_langinf
     throw Failure("this terminal (TERM) does not support a full screen; use --plain");
   }
   struct sigaction action = {};
-  action.sa_handler = [](int) { stopping = true; };
+  action.sa_handler = on_stop_signal;
+  ends_in_order = true;
   for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &before_[i]);
   cbreak();
   noecho();

@@ -12,8 +12,8 @@ namespace nopspan::collector {
 // Whether stdin and stdout are a terminal whose cursor can be positioned.
 bool has_screen();
 
-// Only one can exist at a time. While it exists, SIGINT, SIGTERM and SIGHUP only set `stopping`, however often they
-// arrive. Text written to stderr is held back if stderr is the same terminal.
+// Only one can exist at a time. It handles SIGINT, SIGTERM and SIGHUP (base/stop_signals.h), also an ignored one. Text
+// written to stderr is held back if stderr is the same terminal.
 class Terminal {
  public:
   enum class Style : std::uint8_t { plain, strong, header, sorted, selected, good, bad, faint };

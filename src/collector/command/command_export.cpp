@@ -421,9 +421,8 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, std::
       source, sink, [&source] { return source.ledger(); }, has_matched);
   sink.finish();
   if (options.only_serves) serve_longer(options.source, service, until);
-  finishing = true;
+  ends_in_order = finishing = true;
   exporter.finish(source, std::chrono::nanoseconds(options.end_ns));
-  ending = true;  // first: a signal may arrive in between
   finishing = false;
 
   const Ledger ledger = source.ledger();

@@ -21,6 +21,7 @@ void CommandRun::run(Source& source, Sink& sink, std::function<Ledger()> ledger,
   ledger_ = std::move(ledger);
   has_matched_ = std::move(has_matched);
   Deadline until(options_.duration_ns);
+  is_read = false;  // convert reads several times
   {
     const struct Waits {
       explicit Waits(const Deadline& end) { standard_output().set_deadline(&end); }
@@ -31,6 +32,7 @@ void CommandRun::run(Source& source, Sink& sink, std::function<Ledger()> ledger,
   }
   if (until.has_expired()) standard_output().hurry();
   if (until.is_over()) stopping = true;  // for threads that draw meanwhile
+  is_read = true;
 }
 
 // A batch has entries of several requests.

@@ -3,6 +3,7 @@
 // status.
 #include "base/failure.h"
 #include "base/out_of_memory.h"
+#include "base/stop_signals.h"
 #include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
@@ -88,31 +89,8 @@ class HelpFormatter : public CLI::Formatter {
   static constexpr std::size_t kColumn = 24, kWidth = 80;
 };
 
-// The first signal asks the command to stop. The second one of the same kind ends the program immediately, except
-// from the beginning of a detach and while an exporter sends what is left, when only the third one does.
-void on_signal(int number) {
-  static std::array<std::atomic<int>, NSIG> times;
-  const int time = ++times[static_cast<std::size_t>(number)];
-  if (finishing && time <= 2) hurried = true;
-  if (time == 1) {
-    stopping = interrupted = true;
-  } else if (time > 2 || !(detaching || ending || finishing)) {
-    signal(number, SIG_DFL);
-    raise(number);
-  }
-}
-
-void stop_on_signals() {
-  struct sigaction action = {};
-  action.sa_handler = on_signal;
-  // Long waits use poll(), which is never restarted. Output is written by other threads (base/output.h).
-  action.sa_flags = SA_RESTART;
-  for (const int signal_number : {SIGINT, SIGTERM}) sigaction(signal_number, &action, nullptr);
-  // If nohup(1) started the program, it must outlive its terminal.
-  struct sigaction inherited = {};
-  if (sigaction(SIGHUP, nullptr, &inherited) != 0 || inherited.sa_handler != SIG_IGN) {
-    sigaction(SIGHUP, &action, nullptr);
-  }
+void set_signals() {
+  stop_on_signals();
   // If the reader of the output closes the pipe (`| head`), the program ends without a message.
   signal(SIGPIPE, SIG_DFL);
   // write() fails with EFBIG instead, which is reported.
@@ -275,7 +253,7 @@ int main(int argc, char** argv) {
   nopspan::collector::hide_secret_variables();
   std::setlocale(LC_CTYPE, "");  // for wide characters on a terminal; LC_NUMERIC stays "C"
   nopspan::collector::reserve_standard_descriptors();
-  nopspan::collector::stop_on_signals();
+  nopspan::collector::set_signals();
   nopspan::collector::redirect_streams();
   nopspan::collector::report_out_of_memory_at_the_end();
   int exit_status = Failure::kFailed;
@@ -288,7 +266,7 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     nopspan::collector::print_error(nopspan::collector::exception_text(error));
   }
-  std::cerr << nopspan::collector::late_detach_text();
+  nopspan::collector::command_has_returned();
   exit_status = nopspan::collector::finish(exit_status);
   if (nopspan::collector::leaves_threads) _exit(exit_status);
   return exit_status;

@@ -80,6 +80,13 @@ LiveTracer open_host_tracer(const SourceOptions& options, MessagePipe& pipe) {
   return tracer;
 }
 
+// That the kernel has not detached; "" if it has.
+std::string late_detach_text() {
+  return detaching ? "nopspan: the kernel has not detached in time. Gates of traced programs may stay raised until "
+                     "nopspan traces these again\n"
+                   : "";
+}
+
 int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tracer, OpenFile messages,
           const OpenFile& control) {
   MessagePipe pipe(std::move(messages));
@@ -237,12 +244,6 @@ std::string LiveSource::remark() const {
 
 }  // namespace
 
-std::string late_detach_text() {
-  return detaching ? "nopspan: the kernel has not detached in time. Gates of traced programs may stay raised until "
-                     "nopspan traces these again\n"
-                   : "";
-}
-
 std::unique_ptr<TracingProcess> start_tracing(std::vector<Capability> capabilities, const MakeTracer& make_tracer,
                                               const Needs& needs) {
   auto process = start_tracer(capabilities, make_tracer);
@@ -277,14 +278,11 @@ TracingProcess::~TracingProcess() {
     source_failure = std::make_exception_ptr(Failure("the tracing process " + how_killed() + " at its end"));
   if (attaches_ && has_begun_ && !has_ended() && !source_failure)
     source_failure = std::make_exception_ptr(Failure(why_hangs()));
-  if (attaches_) {
-    ending = true;  // first: a signal may arrive in between
-    detaching = false;
-  }
 }
 
 void TracingProcess::begin(const Deadline& until) {
   has_begun_ = !until.is_over();
+  if (has_begun_ && attaches_) ends_in_order = true;
   if (has_begun_) send(control_.get(), "", 1, MSG_NOSIGNAL);
 }
 
@@ -294,7 +292,6 @@ void TracingProcess::ask() const {
 
 void TracingProcess::stop() {
   if (!control_) return;
-  if (attaches_) detaching = has_begun_;
   control_.reset();
   latest_ = Clock::now() + kMostToEnd;
 }
@@ -334,8 +331,9 @@ std::string TracingProcess::why_ended() {
 // The user learns it from this process, because the other one may be stopped.
 std::string TracingProcess::why_hangs() const {
   const std::string pid = std::to_string(pid_);
-  return "the tracing process (nopspan-tracer, " + pid +
-         ") does not end, so entries may be missing, and gates of traced programs may stay raised. If it is stopped, "
+  return "the tracing process (nopspan-tracer, " + pid + ") has not ended, so " +
+         (has_last_ ? "" : "entries may be missing, and ") +
+         "gates of traced programs may stay raised. If it is stopped, "
          "kill -CONT " +
          pid + " lets it end. Otherwise use kill -9 " + pid;
 }

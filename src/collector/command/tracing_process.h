@@ -33,9 +33,6 @@ int run_with_source(const SourceOptions& options, const Needs& needs,
                     const std::function<int(std::unique_ptr<Source>)>& command,
                     const std::function<void()>& start_others = {});
 
-// For stderr at the end of a program: that the kernel has not detached yet; "" if it has.
-std::string late_detach_text();
-
 // The process that traces, as the command has it.
 class TracingProcess {
  public:
@@ -44,8 +41,8 @@ class TracingProcess {
   TracingProcess(pid_t pid, OpenFile messages, OpenFile control);
   // It has nothing to detach from.
   void attaches_to_nothing() { attaches_ = false; }
-  // Asks it to end, and waits for that, but not for ever. Sets source_failure if it does not end, or was killed after
-  // its last message.
+  // Asks it to end, and waits up to four seconds for that, or until the user does not wait any longer (`hurried`). Sets
+  // source_failure if it has not ended then, or was killed after its last message.
   ~TracingProcess();
   TracingProcess(const TracingProcess&) = delete;
   TracingProcess& operator=(const TracingProcess&) = delete;
@@ -87,7 +84,7 @@ class TracingProcess {
   void stop();
   // Waits until the process has written something, and passes on at most so many messages.
   bool read(int milliseconds, MessageSink& sink, std::size_t most_messages);  // false if there was nothing
-  [[nodiscard]] bool is_late() const { return latest_ && Clock::now() >= *latest_; }
+  [[nodiscard]] bool is_late() const { return latest_ && (hurried || Clock::now() >= *latest_); }
   [[nodiscard]] bool has_ended();
   [[nodiscard]] std::string why_ended();
   [[nodiscard]] std::string why_hangs() const;
@@ -96,7 +93,7 @@ class TracingProcess {
   pid_t pid_;  // -1 when its exit status is known
   int status_ = 0;
   OpenFile messages_, control_;
-  std::optional<Clock::time_point> latest_;  // when it must have ended, if it was asked to
+  std::optional<Clock::time_point> latest_;  // when it must have ended, if it was asked to end
   ByteBuffer buffer_;                        // what was read and not passed on yet
   bool has_begun_ = false;                   // it was asked to begin
   bool attaches_ = true;

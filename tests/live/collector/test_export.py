@@ -230,7 +230,7 @@ class TwoProcesses(Test):
             finally:
                 os.kill(tracer, signal.SIGCONT)
             export.end()
-        self.assertRegex("\n".join(export.said), r"the tracing process \(.*\) does not end")
+        self.assertRegex("\n".join(export.said), r"the tracing process \(.*\) has not ended")
 
     def test_a_signal_of_one_process_ends_both_in_order(self):
         with self.export() as export:
