@@ -171,10 +171,12 @@ LivePage::LivePage(const Source& source, bool is_file, std::unique_ptr<TracingPr
       problem_(std::move(why_none)) {
   if (!open_) return;
   problem_.clear();
+  reads_open_ = true;
   try {
     open_thread_ = thread_without_signals([this, filter = std::move(filter)] { read_open(filter); });
   } catch (const std::system_error&) {
     problem_ = "no more threads are allowed";
+    reads_open_ = false;
   }
 }
 
@@ -193,7 +195,8 @@ void LivePage::ask_open() {
 
 // The process reads the memory of others, and this thread waits for it.
 void LivePage::read_open(const OpenFilter& filter) {
-  OpenReading reading(filter, [this](OpenNow now) {
+  OpenReading reading(filter, [this, &reading](OpenNow now) {
+    reader_restarts_ = reading.reader_restarts();
     const std::size_t requests = now.requests.size();
     shorten(now);
     nlohmann::ordered_json json = to_json(now);
@@ -214,12 +217,18 @@ void LivePage::read_open(const OpenFilter& filter) {
   } catch (const std::exception& error) {
     problem = error.what();
   }
+  reads_open_ = false;
   std::cerr << "nopspan: the page shows no requests in flight any more: " + printable(problem) + "\n";
   {
     const std::lock_guard lock(mutex_);
     problem_ = problem;
   }
   set_problem();
+}
+
+std::optional<unsigned> LivePage::readers() const {
+  if (!open_) return {};
+  return reads_open_ ? 1 : 0;
 }
 
 void LivePage::set_problem() {

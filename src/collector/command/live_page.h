@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -35,6 +36,10 @@ class LivePage : public Sink {
 
   [[nodiscard]] static std::string text();
   [[nodiscard]] bool is_file() const { return is_file_; }
+  // 1 while the process runs that reads the requests in flight; not if there was none from the start.
+  [[nodiscard]] std::optional<unsigned> readers() const;
+  // How often the process of that one which reads other processes was replaced.
+  [[nodiscard]] std::uint64_t reader_restarts() const { return reader_restarts_; }
   [[nodiscard]] LiveFrames& lines() { return lines_; }
   // Lines "bytes" have the parts of a file for Perfetto, in base64. "end" is the last one. Another
   // recording begins if somebody reads after that.
@@ -57,7 +62,8 @@ class LivePage : public Sink {
 
   const std::unique_ptr<TracingProcess> open_;
   std::atomic<Clock::time_point> asked_{}, ask_again_{};  // when it was asked, and when it may be asked again
-  std::atomic<bool> stops_ = false;
+  std::atomic<std::uint64_t> reader_restarts_ = 0;
+  std::atomic<bool> stops_ = false, reads_open_ = false;
   std::mutex mutex_;
   std::string problem_;  // why requests in flight are not read; with mutex_
   std::thread open_thread_;

@@ -194,11 +194,17 @@ void MetricsService::write_source(MetricRegistry& registry) {
                                        "How often the process that reads other processes was killed or crashed, and "
                                        "was replaced.",
                                        MetricType::counter);
+  MetricFamily& readers = own_family(registry, "nopspan.page.sources", "{source}",
+                                     "What reads the requests in flight for the page now: 1, or 0 if that process "
+                                     "has ended.",
+                                     MetricType::gauge);
   const std::optional<Writers> writers = source_.writers();
+  const std::optional<unsigned> page_readers = page_ == nullptr ? std::nullopt : page_->readers();
   MetricWriter writer(registry);  // holds the registry's lock, which own_family() takes too
   if (const std::optional<std::uint64_t> restarts = source_.reader_restarts()) {
-    writer.total(restarted, static_cast<double>(*restarts), {});
+    writer.total(restarted, static_cast<double>(*restarts + (page_readers ? page_->reader_restarts() : 0)), {});
   }
+  if (page_readers) writer.gauge(readers, *page_readers, {});
   if (last_entry_unix_ns_ > 0) {
     writer.gauge(last, static_cast<double>(last_entry_unix_ns_) / static_cast<double>(kSecond), {});
   }
@@ -264,6 +270,7 @@ void MetricsService::serve(const HttpServerOptions& options, LivePage* page) {
     return format == MetricFormat::openmetrics ? openmetrics_text(snapshot) : prometheus_text(snapshot);
   };
   HttpServer::Content content{render};
+  page_ = page;
   if (page != nullptr) {
     content.page = LivePage::text();
     content.followed = {{"/live", &page->lines()}};

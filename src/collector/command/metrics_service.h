@@ -89,6 +89,7 @@ class MetricsService : public Sink {
   const Exporter& exporter_;
   const std::size_t most_series_;
   const std::function<void(const std::string&)> say_;
+  const LivePage* page_ = nullptr;  // which is served; null: none
   bool has_said_overflow_ = false;
   Blame blame_;
   std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;

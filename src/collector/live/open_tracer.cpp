@@ -165,7 +165,12 @@ void OpenTracer::read_all() {
   if (options_.watch && stopping) return;  // it may lack processes
   done.time_unix_ns = unix_now();
   done.time_ns = monotonic_now();
-  pass([&](MessageSink& to) { to.on_open_read(done); });
+  TracerState state;
+  state.reader_restarts = reader_restarts();
+  pass([&](MessageSink& to) {
+    to.on_state(state);
+    to.on_open_read(done);
+  });
 }
 
 void OpenTracer::read(const ToRead& copy) {

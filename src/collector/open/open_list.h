@@ -44,11 +44,14 @@ class OpenReading : public MessageSink {
 
   [[nodiscard]] bool has_started() const { return has_started_; }
   [[nodiscard]] const std::optional<TracerEnd>& end() const { return end_; }
+  // How often the process that reads other processes was replaced, as of the last list.
+  [[nodiscard]] std::uint64_t reader_restarts() const { return reader_restarts_; }
 
   void on_start(const TracerStart& /*start*/) override { has_started_ = true; }
   void on_process(const Described& described) override { process_ = described.process; }
   void on_held(const Held& held) override;
   void on_open(const PackedOpenSpans& open) override;
+  void on_state(const TracerState& state) override { reader_restarts_ = state.reader_restarts; }
   void on_open_read(const OpenSpansRead& read) override;  // the list is complete
   void on_text(std::string_view text) override;
   void on_end(const TracerEnd& end) override { end_ = end; }
@@ -57,6 +60,7 @@ class OpenReading : public MessageSink {
   const OpenFilter filter_;
   const std::function<void(OpenNow)> on_list_;
   bool has_started_ = false;
+  std::uint64_t reader_restarts_ = 0;
   std::optional<TracerEnd> end_;
 
   // Of the copy of the library whose memory follows.

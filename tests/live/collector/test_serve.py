@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -280,6 +281,27 @@ class FollowedByAPage(Test):
                 self.assertEqual(json.loads(self.line(answer, "open", '"requests":[]'))["skipped"], [])
                 self.line(answer, "head", "1 request from before the first page was opened left out")
             self.assertRegex(serve.text(), r'\nnopspan_serve_requests_total{result="followed"} 1\n')
+            self.assertEqual(serve.stop(), 0)
+
+    def test_metrics_of_the_processes_that_read_for_the_page(self):
+        def metric(name):
+            return int(re.search(rf"\n{name} (\d+)\n", serve.text())[1])
+
+        with Serve() as serve, Program("traced") as program:
+            program.ask("begin early")
+            with urllib.request.urlopen(f"http://{serve.address()}/live", timeout=PATIENCE_S) as answer:
+                self.line(answer, "open", "early")
+                self.assertEqual((metric("nopspan_page_sources"), metric("nopspan_reader_restarts_total")), (1, 0))
+                tracer = max(children_of(serve.pid))  # it was started second
+                readers = [pid for child in children_of(tracer) for pid in children_of(child)]
+                for reader in readers:
+                    os.kill(reader, signal.SIGKILL)
+                wait_until(lambda: metric("nopspan_reader_restarts_total") > 0, "it to be counted", seen=serve.text)
+                self.line(answer, "open", "early")
+                os.kill(tracer, signal.SIGKILL)
+                wait_until(lambda: metric("nopspan_page_sources") == 0, "its end to be seen", seen=serve.text)
+                self.line(answer, "open", "problem")
+            serve.wait_until_it_says("the page shows no requests in flight any more: the process that reads them has ended")
             self.assertEqual(serve.stop(), 0)
 
     def test_another_user_reads_it_only_with_the_token(self):
