@@ -264,9 +264,37 @@ TEST(Export, WritesTheErrorOfASpanAsStatusAndEvent) {
         EXPECT_EQ(fields_of(span["events"][0]),
                   json({{"name", "exception"}, {"timeUnixNano", std::to_string(kNoon + 7)}}));
         EXPECT_EQ(attributes_of(span["events"][0]), event);
+        for (const char* const name : {"reason", "stacktrace", "error.message"}) {
+          EXPECT_FALSE(attributes_of(span).contains(key(name))) << name << " is in the event";
+        }
       }
     }
   }
+}
+
+// What the event lacks stays an attribute of the span.
+TEST(Export, KeepsWhatIsNotInTheEventOfAnException) {
+  std::string reason, cause, attributes;
+  append_text_attribute(cause, 1, "message", "disk full");
+  append_text_attribute(reason, 1, "message", "not saved");
+  append_delimited_value(reason, 1, "cause", 6, cause);
+  append_delimited_value(attributes, kSpanAttributes, "reason", 6, reason);
+  attributes += text_attribute("stacktrace", "a text") + text_attribute("error.message", "another one");
+  Entry thrown = chat();
+  thrown.attributes = attributes;
+  thrown.status = kException;
+  const json all = attributes_of(span_of(thrown));
+  for (const char* const name : {"reason", "stacktrace"}) EXPECT_TRUE(all.contains(name)) << name;
+  EXPECT_EQ(all["error.message"], "another one");
+
+  // A cancelled span has no such event, and a program may report its own.
+  attributes = text_attribute("error.message", "gone");
+  thrown.attributes = attributes;
+  thrown.status = kCancelled;
+  EXPECT_EQ(attributes_of(span_of(thrown))["error.message"], "gone");
+  thrown.status = kError;
+  const Bodies bodies({event_of(thrown, "exception"), thrown});
+  EXPECT_EQ(attributes_of(bodies.spans.at(0))["error.message"], "gone");
 }
 
 TEST(Export, DoesNotRepeatTheEventsOfAProgram) {

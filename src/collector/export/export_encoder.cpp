@@ -158,9 +158,15 @@ void ExportEncoder::write_made_event(std::uint64_t unix_ns, std::string_view nam
   ++made_events_;
 }
 
+// A program that sets the status itself, through OpenTelemetry's API, also reports its exceptions itself.
+bool ExportEncoder::has_failure(const Entry& entry) const {
+  return entry.failed() && (attributes_.status_code().empty() || entry.status == kException);
+}
+
 // Only an error has a description. Backends look for the error in an event.
-void ExportEncoder::write_failure(const Entry& entry, std::span<const HeldEvent> events) {
-  const auto [message, stacktrace] = attributes_.error_texts();
+void ExportEncoder::write_failure(const Entry& entry, const ExportedAttributes::ErrorTexts& error,
+                                  std::span<const HeldEvent> events) {
+  const auto& [message, stacktrace] = error;
   std::string status, attributes;
   append_text_attribute(attributes, kEventAttributes, semconv::exception_type, attributes_.error_type());
   if (!message.empty()) {
@@ -175,13 +181,9 @@ void ExportEncoder::write_failure(const Entry& entry, std::span<const HeldEvent>
                    events);
 }
 
-// A program that sets the status itself, through OpenTelemetry's API, also reports its exceptions itself.
-void ExportEncoder::write_status(const Entry& entry, std::span<const HeldEvent> events) {
+void ExportEncoder::write_status(const Entry& entry) {
   const std::string_view code = attributes_.status_code();
-  if (code.empty() || entry.status == kException) {
-    if (entry.failed()) write_failure(entry, events);
-    return;
-  }
+  if (code.empty() || entry.status == kException) return;
   std::string status;
   const std::string_view description = attributes_.status_description();
   const bool is_error = code == "ERROR";
@@ -201,6 +203,11 @@ void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> ev
   if (const unsigned kind = span_kind(entry); kind != 0) append_varint(out, 6, kind);
   append_fixed64(out, 7, entry.start_unix_ns);
   append_fixed64(out, 8, saturating_sum(entry.start_unix_ns, entry.duration_ns));
+  ExportedAttributes::ErrorTexts error;
+  if (has_failure(entry)) {
+    error = attributes_.error_texts();
+    if (!has_event(events, semconv::event::exception)) attributes_.leave_out(error);
+  }
   attributes_.write_own(out, kSpanAttributes);
   if (name != entry.name) attributes_.write_name(out, kSpanAttributes);
   attributes_.write_span_facts(out, kSpanAttributes);
@@ -221,7 +228,11 @@ void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> ev
                      events);
   }
   write_links(entry);
-  write_status(entry, events);
+  if (has_failure(entry)) {
+    write_failure(entry, error, events);
+  } else {
+    write_status(entry);
+  }
   append_fixed32(out, 16, span_flags(entry.flags));
 }
 

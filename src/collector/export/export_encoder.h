@@ -135,13 +135,16 @@ class ExportEncoder {
   void end_item(std::size_t begin);
   void write_span(const Entry& entry, std::span<const HeldEvent> events);
   void write_links(const Entry& entry);
-  void write_failure(const Entry& entry, std::span<const HeldEvent> events);
+  // Whether the exporter writes the error of the span, as its status and an event.
+  [[nodiscard]] bool has_failure(const Entry& entry) const;
+  void write_failure(const Entry& entry, const ExportedAttributes::ErrorTexts& error,
+                     std::span<const HeldEvent> events);
   void write_made_event(std::uint64_t unix_ns, std::string_view name, std::string_view attributes,
                         std::span<const HeldEvent> events);
   void write_log(const Entry& entry);
   void write_log_context(const TraceId& trace_id, std::uint64_t span_id, std::uint32_t flags, std::uint64_t unix_ns);
   void write_severity(std::string_view name, bool is_retry);
-  void write_status(const Entry& entry, std::span<const HeldEvent> events);
+  void write_status(const Entry& entry);  // that the program set itself
   std::uint32_t share_of(const ProcessPointer& process, const Scope& scope);
 
   const Signal signal_;

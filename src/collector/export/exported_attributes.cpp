@@ -156,31 +156,72 @@ void ExportedAttributes::read(const Entry& entry) {
   ++dropped_;
 }
 
-// Spans of catalogues have these keys with a prefix.
+namespace {
+
+// Spans of catalogues have the keys of an error with a prefix.
+std::string_view without_prefix(std::string_view key) {
+  constexpr std::string_view kPrefix = "nopspan.";
+  return key.starts_with(kPrefix) ? key.substr(kPrefix.size()) : key;
+}
+
+std::string lines_of(std::string_view list) {
+  std::string lines;
+  for_each_key_value(list, 1, [&](std::string_view value) {
+    Attribute line;
+    if (read_value(value, line)) (lines += lines.empty() ? "" : "\n") += line.text;
+  });
+  return lines;
+}
+
+}  // namespace
+
 ExportedAttributes::ErrorTexts ExportedAttributes::error_texts() const {
   ErrorTexts found;
-  Attribute attribute, inner;
+  Attribute attribute;
   for (const Own& own : own_) {
     read_attribute(own.key_value, attribute);
-    std::string_view key = attribute.key;
-    if (key.starts_with("nopspan.")) key = key.substr(std::string_view("nopspan.").size());
+    const std::string_view key = without_prefix(attribute.key);
     if (key == "error.message" && attribute.type == Attribute::Type::text) found.message = attribute.text;
     if (entry_->status != kException) continue;
     if (key == "reason" && attribute.type == Attribute::Type::map) {
       for_each_key_value(attribute.text, 1, [&](std::string_view key_value) {
-        inner = {};
+        Attribute inner;
         if (read_attribute(key_value, inner) && inner.key == "message" && inner.type == Attribute::Type::text) {
           found.message = inner.text;
         }
       });
     } else if (key == "stacktrace" && attribute.type == Attribute::Type::list) {
-      for_each_key_value(attribute.text, 1, [&](std::string_view value) {
-        inner = {};
-        if (read_value(value, inner)) (found.stacktrace += found.stacktrace.empty() ? "" : "\n") += inner.text;
-      });
+      found.stacktrace = lines_of(attribute.text);
     }
   }
   return found;
+}
+
+// The map of an exception has more than its type and its message if it has a cause.
+bool ExportedAttributes::is_in(const ErrorTexts& error, const Own& own) const {
+  Attribute attribute;
+  read_attribute(own.key_value, attribute);
+  const std::string_view key = without_prefix(attribute.key);
+  if (key == "error.message") return attribute.type == Attribute::Type::text && attribute.text == error.message;
+  if (entry_->status != kException) return false;
+  if (key == "stacktrace") {
+    return attribute.type == Attribute::Type::list && lines_of(attribute.text) == error.stacktrace;
+  }
+  bool has_more = key != "reason" || attribute.type != Attribute::Type::map;
+  if (has_more) return false;
+  for_each_key_value(attribute.text, 1, [&](std::string_view key_value) {
+    Attribute inner;
+    const bool is_text = read_attribute(key_value, inner) && inner.type == Attribute::Type::text;
+    const std::string_view known = inner.key == "message" ? error.message
+                                   : inner.key == "type"  ? error_type()
+                                                          : std::string_view();
+    has_more = has_more || !is_text || known.empty() || inner.text != known;
+  });
+  return !has_more;
+}
+
+void ExportedAttributes::leave_out(const ErrorTexts& error) {
+  if (std::erase_if(own_, [&](const Own& own) { return is_in(error, own); }) > 0) is_unchanged_ = false;
 }
 
 std::string_view ExportedAttributes::error_type() const {

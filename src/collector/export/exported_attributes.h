@@ -107,6 +107,8 @@ class ExportedAttributes {
     std::string stacktrace;  // a line for each call
   };
   [[nodiscard]] ErrorTexts error_texts() const;
+  // The attributes of which these texts have everything are not written, because they are in the event `exception`.
+  void leave_out(const ErrorTexts& error);
   // What NOPSPAN_ATTRIBUTE_LINKS says of the links, which the export writes into them.
   [[nodiscard]] std::string_view link_states() const { return link_states_; }
   // The instrumentation scope of a span, if the process names one, and the status that it set itself. OTLP has fields
@@ -148,6 +150,7 @@ class ExportedAttributes {
 
   void note(std::string_view key_value, const Attribute& attribute);
   [[nodiscard]] bool is_repeated(const Attribute& attribute) const;
+  [[nodiscard]] bool is_in(const ErrorTexts& error, const Own& own) const;
   [[nodiscard]] bool has(Known key) const { return (present_ >> key.number & 1U) != 0; }
   [[nodiscard]] std::string_view text_of(std::size_t number) const {
     return (present_ >> number & 1U) != 0 ? texts_[number] : std::string_view();
