@@ -167,7 +167,7 @@ class Installed(unittest.TestCase):
                 self.assertTrue(said.startswith(f"{message} Metrics are at http://127.0.0.1:"), said)
 
     def test_the_files_for_containers_are_installed(self):
-        for path in ("kubernetes/nopspan.yaml", "compose/compose.yaml", "container/build-root.sh"):
+        for path in ("kubernetes/nopspan.yaml", "kubernetes/pod-monitor.yaml", "compose/compose.yaml", "container/build-root.sh"):
             installed, source = STAGE / "share/nopspan" / path, SOURCE / "packaging" / path
             self.assertEqual(installed.read_bytes(), source.read_bytes())
             self.assertEqual(os.access(installed, os.X_OK), os.access(source, os.X_OK), path)

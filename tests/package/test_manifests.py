@@ -2,7 +2,8 @@
 """The files for Kubernetes, Compose and the OpenTelemetry Collector: all fields are known, have the right type, and required ones are there. The
 definitions are those that Kubernetes and Compose publish, as Debian packages them: the classes of python3-kubernetes,
 which are generated from Kubernetes' OpenAPI, and the JSON schema in docker-compose. Neither a cluster nor Docker is used.
-Debian does not package the Collector's components. Their fields are those that their documentation lists.
+Debian does not package the Collector's components and the Prometheus Operator. Their fields are those that their
+documentation lists.
 
 /usr/bin/python3 tests/package/test_manifests.py -v
 """
@@ -27,6 +28,7 @@ except ImportError as missing:
     kubernetes, yaml = None, missing
 
 KUBERNETES = os.path.join(PACKAGING, "kubernetes", "nopspan.yaml")
+POD_MONITOR = os.path.join(PACKAGING, "kubernetes", "pod-monitor.yaml")
 COMPOSE = os.path.join(PACKAGING, "compose", "compose.yaml")
 # Fields that are younger than Debian's package (Kubernetes 1.22).
 NEWER = {"V1Container": {"restartPolicy": "str"}, "V1SecurityContext": {"appArmorProfile": "dict(str, str)"}}
@@ -66,13 +68,15 @@ def read(path):
 
 class Kubernetes(unittest.TestCase):
     def setUp(self):
-        self.namespace, self.daemon_set = read(KUBERNETES)
+        self.namespace, self.priority_class, self.daemon_set = read(KUBERNETES)
         self.pod = self.daemon_set["spec"]["template"]["spec"]
         (self.exporter,), (self.tracer,) = self.pod["initContainers"], self.pod["containers"]
 
     def test_the_file_follows_the_definitions(self):
-        self.assertEqual([each["apiVersion"] for each in (self.namespace, self.daemon_set)], ["v1", "apps/v1"])
+        self.assertEqual([each["apiVersion"] for each in (self.namespace, self.priority_class, self.daemon_set)],
+                         ["v1", "scheduling.k8s.io/v1", "apps/v1"])
         self.assertEqual(problems(self.namespace, "V1Namespace"), [])
+        self.assertEqual(problems(self.priority_class, "V1PriorityClass"), [])
         self.assertEqual(problems(self.daemon_set, "V1DaemonSet"), [])
 
     def test_the_check_finds_mistakes(self):
@@ -105,6 +109,22 @@ class Kubernetes(unittest.TestCase):
         self.assertIn("[::]:%d" % port["containerPort"], self.exporter["args"])
         for probe in ("livenessProbe", "startupProbe"):
             self.assertEqual(self.exporter[probe]["httpGet"]["port"], port["name"])
+
+    def test_it_evicts_no_pod(self):
+        self.assertEqual(self.pod["priorityClassName"], self.priority_class["metadata"]["name"])
+        self.assertEqual(self.priority_class["preemptionPolicy"], "Never")
+        self.assertGreater(self.priority_class["value"], 0)
+
+    def test_the_pod_monitor_finds_the_exporters(self):
+        monitor, = read(POD_MONITOR)
+        self.assertEqual(differences(monitor, POD_MONITOR_FIELDS), [])
+        self.assertEqual((monitor["apiVersion"], monitor["kind"]), ("monitoring.coreos.com/v1", "PodMonitor"))
+        template = self.daemon_set["spec"]["template"]
+        self.assertEqual(monitor["metadata"]["namespace"], self.namespace["metadata"]["name"])
+        self.assertEqual(monitor["spec"]["selector"]["matchLabels"], template["metadata"]["labels"])
+        endpoint, = monitor["spec"]["podMetricsEndpoints"]
+        self.assertEqual(endpoint["port"], self.exporter["ports"][0]["name"])
+        self.assertEqual(endpoint["path"], template["metadata"]["annotations"]["prometheus.io/path"])
 
     def test_the_tracer_has_the_units_capabilities_and_the_exporter_none(self):
         with open(os.path.join(PACKAGING, "nopspan-stream.service"), encoding="utf-8") as file:
@@ -201,6 +221,13 @@ COMPONENTS = {
         "otlp": OTLP_EXPORTER,
         "loadbalancing": {"routing_key": str, "protocol": {"otlp": {**OTLP_EXPORTER, "endpoint": None}},
                           "resolver": {"dns": {"hostname": str, "port": str}, "static": {"hostnames": [str]}}}}}
+
+POD_MONITOR_FIELDS = {
+    "apiVersion": str, "kind": str,
+    "metadata": {"name": str, "namespace": str, "labels": {"app.kubernetes.io/name": str}},
+    "spec": {"selector": {"matchLabels": {"app.kubernetes.io/name": str}},
+             "podMetricsEndpoints": [{"port": str, "path": str, "interval": str, "scheme": str, "honorLabels": bool,
+                                      "relabelings": [{"sourceLabels": [str], "targetLabel": str, "action": str}]}]}}
 
 
 def differences(value, schema, where=""):
