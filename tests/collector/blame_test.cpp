@@ -3,6 +3,7 @@
 
 #include "assembled_traces.h"
 #include "blame/blame_print.h"
+#include "kept_entry.h"
 
 #include <nopspan/probes.h>
 
@@ -25,6 +26,7 @@ using testing::Contains;
 using testing::Each;
 using testing::Field;
 using testing::Gt;
+using testing::IsEmpty;
 using testing::Le;
 using testing::Lt;
 using testing::SizeIs;
@@ -180,6 +182,7 @@ TEST(Blame, ChargesWhoStalledOthers) {
     for (const double ns : request.ns) sum += ns;
     EXPECT_NEAR(sum, static_cast<double>(request.duration_ns), 1) << request.tenant;
     EXPECT_THAT(request.culprits, Each(Field(&Blame::Culprit::tenant, "giant")));
+    if (request.tenant == "giant") EXPECT_THAT(request.culprits, IsEmpty()) << "there is one at a time";
     EXPECT_THAT(std::abs(request.of(Cause::unexplained)), Lt(0.01 * static_cast<double>(request.duration_ns)));
   }
   EXPECT_THAT(engine.requests, Contains(Field(&Blame::Request::culprits, SizeIs(Gt(0)))));
@@ -455,6 +458,45 @@ TEST_F(BlameOfEntries, ConcludesARequestOnce) {
   ASSERT_THAT(requests, SizeIs(1));
   EXPECT_NEAR(requests[0].of(Cause::preemption), 10e6, 1);
   EXPECT_NEAR(requests[0].of(Cause::host), 5e6, 1);
+}
+
+TEST_F(BlameOfEntries, TellsAdmissionFromTheQueue) {
+  make({});
+  nopspan_member prompt{};
+  prompt.request = 5;
+  prompt.prefill_tokens = 100;
+  nopspan_step facts{};
+  facts.members = facts.number = 1;
+  Entry first = step_of(1001, {reinterpret_cast<const char*>(&prompt), sizeof(prompt)}, facts);
+  first.start_unix_ns = kBegin + 30'000'000;
+  first.duration_ns = 10'000'000;
+  blame->on_entry(first);
+  const std::string attributes = integer_attribute("nopspan.admission_ns", 20'000'000);
+  Entry ended = request(5, 40);
+  ended.attributes = attributes;
+  blame->on_entry(ended);
+  blame->finish();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].of(Cause::admission), 20e6);
+  EXPECT_EQ(requests[0].of(Cause::queue), 10e6);
+}
+
+// The host may have done nothing, or what is missing.
+TEST_F(BlameOfEntries, DoesNotTakeStepsThatAreMissingForTheHost) {
+  for (const bool misses : {false, true}) {
+    make({});
+    requests.clear();
+    step({5}, 0);
+    step({6}, 10);
+    if (misses) ++number;
+    step({6}, 30);
+    step({5}, 40);
+    blame->on_entry(request(5, 50));
+    blame->finish();
+    ASSERT_THAT(requests, SizeIs(1));
+    EXPECT_EQ(requests[0].of(Cause::host), misses ? 0 : 10e6);
+    EXPECT_NEAR(std::accumulate(requests[0].ns.begin(), requests[0].ns.end(), 0.0), 50e6, 1);
+  }
 }
 
 TEST_F(BlameOfEntries, KnowsPreemptionThatBeganInAnEarlierWindow) {

@@ -221,6 +221,20 @@ TEST(MetricFeed, HasTheConventionsMetricsOfClients) {
               HasSubstr("gen_ai_client_token_usage_bucket{" + common + R"(,gen_ai_token_type="input",le="256.0"} 1)"));
 }
 
+TEST(MetricFeed, HasTheEngineAsProviderAndATypeOfEachError) {
+  Fed fed;
+  const std::string attributes = text_attribute("gen_ai.operation.name", "chat");
+  Entry span = chat(attributes);
+  span.engine = "llama.cpp";
+  span.status = kError;
+  span.has_usage = false;
+  fed.feed.on_entry(span);
+  EXPECT_THAT(fed.lines("gen_ai"),
+              ElementsAre(R"(gen_ai_client_operation_duration_seconds_sum{service_name="program",)"
+                          R"(gen_ai_operation_name="chat",gen_ai_provider_name="llama.cpp",gen_ai_request_model="m",)"
+                          R"(error_type="_OTHER"} 2 in 1)"));
+}
+
 TEST(MetricFeed, DoesNotCountAChatWhoseStepsReportTheTokens) {
   Fed fed;
   const std::string attributes = chat_attributes();

@@ -89,21 +89,30 @@ TEST(Reader, KnowsThatAProcessThatEndedSoonAfterItsBeginEmittedNothingBefore) {
   EXPECT_TRUE(released_span(0, true, 0, 2500).span.entry().before_attach) << "in the middle of an attach";
 }
 
+// A reader of a tracer that is attached, and that knows process 7.
+struct Attached {
+  Attached() {
+    start(reader, kept);
+    reader.on_mark(Mark::live, kClock.monotonic_ns);
+    reader.on_attach({100, false, true});
+    reader.on_process(described(7, false));
+    reader.on_mark(Mark::settled, kClock.monotonic_ns);
+  }
+  Counts counts() { return reader.account(7).counts(); }
+
+  Reader reader{kNoFilter};
+  KeptEntries kept;
+};
+
 // What is missing of a thread whose end shows a gap at time 4000.
 std::uint64_t missing_at_the_end(std::uint64_t detaching_since_ns) {
-  Reader reader(kNoFilter);
-  KeptEntries kept;
-  start(reader, kept);
-  reader.on_mark(Mark::live, kClock.monotonic_ns);
-  reader.on_attach({100, false, true});
-  reader.on_process(described(7, false));
-  reader.on_mark(Mark::settled, kClock.monotonic_ns);
+  Attached to;
   BatchBuilder batch;
   batch.span("one", 1);
-  reader.on_batch(message_with(0, 1000), batch.bytes());
-  reader.on_mark(Mark::detach_begins, detaching_since_ns);
-  reader.on_batch(message_with(5, 4000, NOPSPAN_MESSAGE_ENDED), batch.bytes());
-  return reader.account(7).counts().missed;
+  to.reader.on_batch(message_with(0, 1000), batch.bytes());
+  to.reader.on_mark(Mark::detach_begins, detaching_since_ns);
+  to.reader.on_batch(message_with(5, 4000, NOPSPAN_MESSAGE_ENDED), batch.bytes());
+  return to.counts().missed;
 }
 
 // What is missing of a process whose first message, with the sequence 10, waited until everything was attached.
@@ -164,21 +173,30 @@ TEST(Reader, KnowsTheHostOfAProcessThatWasNotExaminedInTime) {
   EXPECT_FALSE(process.boot_id.empty());
 }
 
+TEST(Reader, DeliversAnEntryOnceThatASecondBatchHasToo) {
+  Attached to;
+  BatchBuilder first, all;
+  first.span("one", 1);
+  for (const char* name : {"one", "two", "three"}) all.span(name, 1);
+  to.reader.on_batch(message_with(0, 1000), first.bytes());
+  nopspan_message message = message_with(0, 2000);
+  message.next = 3;
+  to.reader.on_batch(message, all.bytes());
+  ASSERT_EQ(to.kept.spans.size(), 3U);
+  EXPECT_EQ(to.kept.spans[0].entry().name, "one");
+  EXPECT_EQ(to.kept.spans[1].entry().name, "two");
+  EXPECT_EQ(to.counts().delivered, 3U);
+}
+
 TEST(Reader, CountsWhatIsMissingInABatchWithoutLookingAtEachEntry) {
-  Reader reader(kNoFilter);
-  KeptEntries kept;
-  start(reader, kept);
-  reader.on_mark(Mark::live, kClock.monotonic_ns);
-  reader.on_attach({100, false, true});
-  reader.on_process(described(7, false));
-  reader.on_mark(Mark::settled, kClock.monotonic_ns);
+  Attached to;
   BatchBuilder batch;
   batch.span("one", 1);
   constexpr std::uint64_t kMany = std::uint64_t{1} << 50U;
   nopspan_message message = message_with(0, UINT64_MAX / 2);
   message.next = kMany;
-  reader.on_batch(message, batch.bytes());
-  const Counts counts = reader.account(7).counts();
+  to.reader.on_batch(message, batch.bytes());
+  const Counts counts = to.counts();
   EXPECT_TRUE(counts.is_balanced());
   EXPECT_EQ(counts.delivered, 1U);
   EXPECT_EQ(counts.malformed, kMany - 1);

@@ -610,6 +610,20 @@ TEST_F(AssembledTraces, BoundsTheBytesOfATrace) {
   EXPECT_GT(assembly.seen[0].over_limit, 0U);
 }
 
+// Of spans that are kept in spite of the limit, because they are parents of others.
+TEST_F(AssembledTraces, LeavesOutTheAttributesBeyondTheBytesOfATrace) {
+  Assembly assembly({.bytes_per_trace = 100'000});
+  const std::string attributes(8000, 'a');
+  for (std::uint64_t id = 64; id > 0; --id) {
+    Entry entry = span_of(id, id - 1);
+    entry.attributes = attributes;
+    assembly.add(entry);
+    ASSERT_LE(assembly.assembler.bytes(), 150'000U) << id;
+  }
+  assembly.assembler.finish();
+  EXPECT_THAT(assembly.seen[0].roots, ElementsAre(Pair(1, RootKind::request)));
+}
+
 // ---- Hostile processes
 
 TEST_F(AssembledTraces, LeavesOutDuplicates) {
