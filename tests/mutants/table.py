@@ -3,8 +3,9 @@
 
 `file` is below src/library/, or begins with "src/" or "include/", and `old` occurs in it exactly once. Of nopspan_mini.h only
 the implementation counts. `tests` is a filter of tests in unit_public, "Mcp.*" for unit_mcp, "cases", or a name and a filter:
-"internals:" (unit_internals), "mini:" (unit_mini), "recording:" (unit_recording). If a change moves a text, change it here
-too. If a mutant is not found, a test is missing."""
+"internals:" (unit_internals), "mini:" (unit_mini), "recording:" (unit_recording), "collector:" (collector_test). Mutants of
+"opentelemetry" are found by the programs calls_1 and calls_2, which tests/live/collector/test_opentelemetry.py runs where
+opentelemetry-cpp is. If a change moves a text, change it here too. If a mutant is not found, a test is missing."""
 
 from collections import namedtuple
 
@@ -304,4 +305,76 @@ MUTANTS = [
            "recording:OwnRecording.IsNotContinued*"),
     Mutant("a file is replaced without a word", "src/recorder/target.cpp", "if (replace && ::lstat", "if (::lstat",
            "recording:OwnRecording.ReplacesAFile*"),
+
+    # The collector's reader.
+    Mutant("an entry that was fetched is delivered again", "src/collector/reader/reader.cpp",
+           "    if (!is_fresh(entry.sequence)) continue;\n", "", "collector:Reader.*"),
+    Mutant("entries that a batch lacks are not counted", "src/collector/reader/reader.cpp",
+           "malformed += part->next - std::clamp(next_unread, part->first, part->next);", "{}", "collector:Reader.*"),
+    Mutant("nobody learns that attributes were dropped", "src/collector/reader/batch_reader.cpp",
+           "entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;", ";", "collector:Batch.*"),
+    Mutant("each span with a tool counts it", "src/collector/reader/batch_reader.cpp", "(form.parts & NOPSPAN_COUNTS_TOOL) != 0;",
+           "true;", "collector:Batch.*"),
+
+    # Traces.
+    Mutant("an orphan is the root of its trace", "src/collector/trace/trace_assembler.cpp",
+           "entry.parent_id == 0 && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0 &&", "entry.parent_id == 0 &&", "collector:AssembledTraces.*"),
+    Mutant("late entries are not counted", "src/collector/trace/trace_assembler.cpp", "if (open->late) ++counts_.late;", "",
+           "collector:AssembledTraces.*"),
+    Mutant("a trace has attributes without a limit", "src/collector/trace/trace_assembler.cpp",
+           "if (open->trace.bytes() + entry.attributes.size() <= limits_.bytes_per_trace) {", "if (true) {", "collector:AssembledTraces.*"),
+
+    # Blame.
+    Mutant("a request stalls itself", "src/collector/blame/blame_charge.cpp", "if (one.state == number || (is_absent", "if ((is_absent",
+           "collector:Blame*.*"),
+    Mutant("admission is a part of the queue too", "src/collector/blame/blame_charge.cpp", "= before - of(request, Cause::admission);",
+           "= before;", "collector:Blame*.*"),
+    Mutant("steps that did not arrive are the host's time", "src/collector/blame/blame_charge.cpp", ") absent.host_ns = 0;", ") {}",
+           "collector:Blame*.*"),
+    Mutant("whatif answers for more slots than there were", "src/collector/blame/what_if.cpp", '  check("slots", settings.slots, most_members_);\n',
+           "", "collector:WhatIf.*"),
+
+    # Metrics.
+    Mutant("numbers of tokens are seconds", "src/collector/metric/genai_metrics.cpp", "is_tokens = name == names::client_token_usage;",
+           "is_tokens = false && name.empty();", "collector:MetricFeed.*"),
+    Mutant("an engine is not the provider of its spans", "src/collector/metric/genai_metrics.cpp",
+           "  if (texts_[provider].empty()) texts_[provider] = entry.engine;\n", "", "collector:MetricFeed.*"),
+    Mutant("a failure without a type succeeded", "src/collector/metric/genai_metrics.cpp",
+           "entry.error_type.empty() ? semconv::error_type_other :", "entry.error_type.empty() ? std::string_view() :", "collector:MetricFeed.*"),
+    Mutant("what becomes another series is not counted", "src/collector/metric/metric_registry.cpp",
+           "count_overflow(family, CountedAs::other, observations);\n", "", "collector:MetricRegistry.*"),
+    Mutant("what becomes a series of its service counts as other", "src/collector/metric/metric_registry.cpp",
+           "count_overflow(family, CountedAs::service, observations);", "count_overflow(family, CountedAs::other, observations);",
+           "collector:MetricRegistry.*"),
+
+    # The bridge from OpenTelemetry's API.
+    Mutant("an SDK does not receive attributes", "src/opentelemetry/span.cpp",
+           "if (inner_ != nullptr) inner_->SetAttribute(key, value);", "", "opentelemetry"),
+    Mutant("a span has no attributes after its start", "src/opentelemetry/span.cpp",
+           "if (state_ != nullptr) put_attribute(detail::sink_of(state_), key, value);", "", "opentelemetry"),
+    Mutant("an event has no attributes", "src/opentelemetry/span.cpp", "if (attributes != nullptr) put_attributes(sink, *attributes);",
+           "", "opentelemetry"),
+    Mutant("the first name of a span stays", "src/opentelemetry/span.cpp",
+           "if (state_ != nullptr) detail::span_rename(state_, text_of(name));", "", "opentelemetry"),
+    Mutant("a status OK is written as ERROR", "src/opentelemetry/span.cpp", 'is_error ? "ERROR" : "OK"', '"ERROR"', "opentelemetry"),
+    Mutant("a span with an error succeeds", "src/opentelemetry/span.cpp", "if (is_error) detail::span_fail(state_, {}, {});", "",
+           "opentelemetry"),
+    Mutant("the first status of a span stays", "src/opentelemetry/span.cpp", "  status_ = code;\n",
+           "  if (status_ == api::trace::StatusCode::kUnset) status_ = code;\n", "opentelemetry"),
+    Mutant("a span has no attributes at its start", "src/opentelemetry/tracer.cpp", "  put_attributes(sink, attributes);\n", "",
+           "opentelemetry"),
+    Mutant("baggage is not read", "src/opentelemetry/tracer.cpp",
+           "if (has_baggage(context)) baggage = api::baggage::GetBaggage(*context)->ToHeader();", "", "opentelemetry"),
+    Mutant("beside an SDK, a span has an id of its own", "src/opentelemetry/tracer.cpp", "if (given.span_id == 0) return",
+           "if (given.span_id != 1) return", "opentelemetry"),
+    Mutant("a span that is not recorded forgets its caller", "src/opentelemetry/tracer.cpp",
+           "return context.IsValid() ? with(context) : invalid_span();", "return invalid_span();", "opentelemetry"),
+    Mutant("each storage of contexts is the API's own", "src/opentelemetry/tracer.cpp",
+           "if (kKnowsThreadStorage && have_one_vtable(storage_, &known))", "if (kKnowsThreadStorage)", "opentelemetry"),
+    Mutant("nopspan goes around itself", "src/opentelemetry/provider.cpp", "    if (is_asked) return true;\n", "", "opentelemetry"),
+    Mutant("an SDK does not receive the calls of earlier tracers", "src/opentelemetry/provider.cpp",
+           "if (current != nullptr) detail::guarded([&] { Tracers::instance().wrap(*current); });", "", "opentelemetry"),
+    Mutant("without memory, there is no tracer", "src/opentelemetry/provider.cpp",
+           "return ApiTracer(std::shared_ptr<api::trace::Tracer>(std::shared_ptr<api::trace::Tracer>(), &noop));", "return {};",
+           "opentelemetry"),
 ]

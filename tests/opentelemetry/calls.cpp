@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -376,6 +377,11 @@ void a_span_that_is_off_passes_the_context_on() {
     CHECK(!is_caller(*tracer()));
   }
   CHECK(!is_caller(*tracer()));
+  std::optional<Recorder> recorder(std::in_place, Recorder::span_events({"on"}));
+  const trace::Scope on(tracer()->StartSpan("on"));
+  recorder.reset();
+  const trace::SpanContext of_on = trace::GetSpan(context::RuntimeContext::GetCurrent())->GetContext();
+  CHECK(of_on.IsValid() && tracer()->StartSpan("off")->GetContext() == of_on);
   const auto replace_storage = [](context::RuntimeContextStorage* storage) {
     context::RuntimeContext::SetRuntimeContextStorage(nostd::shared_ptr<context::RuntimeContextStorage>(storage));
   };

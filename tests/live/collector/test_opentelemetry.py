@@ -12,13 +12,15 @@ import shutil
 import subprocess
 import sys
 
-
 import debian
 import harness
 from harness import LONG, SOURCE, Test
 from otlp_receiver import HttpReceiver, Received
 from test_export import Export
 from waiting import wait_until
+
+sys.path.append(os.path.join(SOURCE, "tests", "mutants"))
+from table import MUTANTS
 
 PACKAGES = ["g++", "cmake", "ninja-build", "pkg-config", "systemtap-sdt-dev", "nlohmann-json3-dev", "opentelemetry-cpp-dev"]
 SOURCES, BUILT = "/nopspan/source", "/nopspan/build"
@@ -137,11 +139,15 @@ class Equal(Test):
         cls.lock = harness.hold_lock(cls.tree + ".lock")
         shutil.rmtree(cls.tree + SOURCES, ignore_errors=True)
         shutil.copytree(SOURCE, cls.tree + SOURCES, ignore=shutil.ignore_patterns("build", ".git"))
-        for command in (CONFIGURE, ["ninja", "-C", BUILT]):
-            done = subprocess.run(["chroot", cls.tree, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-                                   "LANG=C.UTF-8", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                  check=False)
-            assert done.returncode == 0, done.stdout[-4000:]
+        cls.build(*CONFIGURE)
+        cls.build("ninja", "-C", BUILT)
+
+    @classmethod
+    def build(cls, *command):
+        done = subprocess.run(["chroot", cls.tree, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                               "LANG=C.UTF-8", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              check=False)
+        assert done.returncode == 0, done.stdout[-4000:]
 
     def run_tree(self, mode, abi=1, seed=7):
         """(what the SDK exports, what nopspan exports)."""
@@ -228,6 +234,28 @@ class Equal(Test):
     def test_calls_reach_handlers_and_an_sdk(self):
         for program in ("calls_1", "calls_2", "calls_no_rtti_1", "calls_no_rtti_2"):
             self.assertEqual(self.in_tree("%s/%s" % (BUILT, program)), (0, "passed\n"))
+
+    def is_found(self, mutant):
+        """Whether a check of calls.cpp fails with this mutant of tests/mutants."""
+        path = os.path.join(self.tree + SOURCES, mutant.file)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text.replace(mutant.old, mutant.new))
+            self.build("ninja", "-C", BUILT, "calls_1", "calls_2")
+            return any(self.in_tree("%s/%s" % (BUILT, program))[0] != 0 for program in ("calls_1", "calls_2"))
+        finally:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+
+    def test_calls_find_each_mutant(self):
+        if self.has_enabled:
+            self.skipTest("one version is enough")
+        mutants = [mutant for mutant in MUTANTS if mutant.tests == "opentelemetry"]
+        self.addCleanup(self.build, "ninja", "-C", BUILT)
+        self.assertEqual([mutant.behaviour for mutant in mutants if not self.is_found(mutant)], [])
+        self.assertGreater(len(mutants), 10)
 
     def test_a_plug_in_stays_loaded(self):
         self.assertIn("NODELETE", self.in_tree("readelf", "--dynamic", BUILT + "/libplug_in.so")[1])
