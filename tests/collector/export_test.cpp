@@ -274,12 +274,12 @@ TEST(Export, WritesTheErrorOfASpanAsStatusAndEvent) {
 
 // What the event lacks stays an attribute of the span.
 TEST(Export, KeepsWhatIsNotInTheEventOfAnException) {
-  std::string reason, cause, attributes;
+  std::string attributes = text_attribute("error.message", "another one"), reason, cause;
   append_text_attribute(cause, 1, "message", "disk full");
   append_text_attribute(reason, 1, "message", "not saved");
   append_delimited_value(reason, 1, "cause", 6, cause);
   append_delimited_value(attributes, kSpanAttributes, "reason", 6, reason);
-  attributes += text_attribute("stacktrace", "a text") + text_attribute("error.message", "another one");
+  attributes += text_attribute("stacktrace", "a text");
   Entry thrown = chat();
   thrown.attributes = attributes;
   thrown.status = kException;
