@@ -248,6 +248,7 @@ bool ThreadHeaders::read(FoundThreads& found) {
   if (count > 0) std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
   at += count * sizeof(std::uint64_t);
   dropped_ = drops_of(found.counts);
+  gate_ = GateCounters::of(found.page.gate);
   calls_sites_ = found.page.size < sizeof(found.page) || (found.page.flags & NOPSPAN_GATE_NO_SITES) == 0;
   too_many_ = too_many_ || found.too_many != 0;
   for (std::size_t i = 0; i < count; ++i, at += sizeof(nopspan_thread)) {

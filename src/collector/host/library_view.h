@@ -75,6 +75,8 @@ class ThreadHeaders {
   [[nodiscard]] const Counts& dropped() const { return dropped_; }
   // Whether the process calls sites; see NOPSPAN_GATE_NO_SITES.
   [[nodiscard]] bool calls_sites() const { return calls_sites_; }
+  // The gate, as of the last read().
+  [[nodiscard]] const GateCounters& gate() const { return gate_; }
   // Whether headers were ignored.
   [[nodiscard]] bool too_many() const { return too_many_; }
 
@@ -94,6 +96,7 @@ class ThreadHeaders {
   std::vector<std::uint64_t> addresses_;  // all addresses: no header is ever removed from the list
   std::vector<Thread> threads_;
   Counts dropped_;
+  GateCounters gate_;
   bool too_many_ = false, calls_sites_ = true;
 };
 

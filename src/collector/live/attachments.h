@@ -81,6 +81,9 @@ class Attachments {
   [[nodiscard]] bool is_attached(const ProbeFile& file, int pid) const;
   // Whether the file is attached to in this process, alone or with all others.
   [[nodiscard]] bool is_traced(const ProbeFile& file, std::uint32_t pid) const;
+  // Closes links, and charges their users with the time.
+  using LinksOfUsers = std::map<std::optional<uid_t>, std::vector<OpenFile>>;
+  void detach_each(LinksOfUsers& links);
   // Whether there are targets with a pid. Processes that map their files must then be looked for.
   [[nodiscard]] bool has_alone() const;
   // The number of files that could not be attached to in all processes together, and are not attached to so now.
@@ -137,10 +140,7 @@ class Attachments {
     std::uint64_t mappings = 0, program = 0;
   };
 
-  using LinksOfUsers = std::map<std::optional<uid_t>, std::vector<OpenFile>>;
-
   bool attach(Attached& attached);
-  void detach_each(LinksOfUsers& links);
   void note_files();
   void note_failure(Attached& attached, const WhyNot& why_not);
   // Writes to stderr, unless it said the same less than 30 s ago.

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/threads.h"
 #include "base/time_budget.h"
+#include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "stream/clock_map.h"
@@ -31,6 +32,8 @@ constexpr std::size_t kMostReports = 1024;
 // The time in a round after which the processes of a user wait for the next one, and the time after which they come
 // last in the next one.
 constexpr std::uint64_t kMostOfARound = 250'000'000, kLong = 50'000'000;
+// How often a process is attached to again because its gate is down.
+constexpr unsigned kMostAttachedAgain = 3;
 constexpr char kTooManyThreads[] = "it has more than 16384 threads with spans. What the others hold is not read";
 
 int milliseconds_until(Clock::time_point time) {
@@ -424,6 +427,8 @@ bool HostThread::read_all_headers() {
     read_headers_of(pid);
     if (!is_whole_ && begin_at_ == 0) begin_at_ = pid;
   }
+  attachments_.detach_each(links_to_restored_);
+  links_to_restored_.clear();
   publish_unattached();
   return is_whole_;
 }
@@ -439,6 +444,7 @@ void HostThread::read_headers_of(std::uint32_t pid) {
     HeadersRead report{pid, copy.gate_address, {}, monotonic_now(), {}, seen != is_unseen_.end() && seen->second};
     Copy& known = copy_of(pid, copy.gate_address);
     if (!in_time(pid, [&] { return known.headers.read(); })) continue;
+    attach_again_if_restored(pid, copy);
     if (!known.headers.calls_sites()) note_partly_seen({copy.path, pid, known.process->comm, kCallsNoSites});
     if (known.headers.too_many()) note_partly_seen({copy.path, pid, known.process->comm, kTooManyThreads});
     for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
@@ -449,6 +455,64 @@ void HostThread::read_headers_of(std::uint32_t pid) {
     const bool has_dropped = std::exchange(known.dropped, report.dropped) != report.dropped;
     if (!report.threads.empty() || has_dropped) reports_.post(std::move(report));
   }
+}
+
+// The kernel puts breakpoints into a file's mapping, and raises the gate, when a process maps the file for execution. A
+// process that is restored from a checkpoint maps it for writing, and gets its gate from the checkpoint, where it is
+// down. A further attach to this process alone installs both. They stay afterwards, because the file is attached to.
+void HostThread::attach_again_if_restored(std::uint32_t pid, const Host::Copy& copy) {
+  constexpr unsigned kRounds = 2;  // an exec or a restore may be in progress in the first one
+  Copy& known = copy_of(pid, copy.gate_address);
+  const bool is_down = known.headers.gate().batch == 0 && known.headers.calls_sites() && copy.has_text;
+  // After the detach, and in a process that was just left out, the gate has to be down.
+  if (!is_down || is_detached_ || !attachments_.is_traced(*copy.file, pid) || leave_out_.has(pid)) {
+    known.rounds_with_gate_down = 0;
+    return;
+  }
+  if (++known.rounds_with_gate_down < kRounds || !may_attach_again(pid, *copy.file)) return;
+  if (known.attached_again >= kMostAttachedAgain) {
+    return note_partly_seen({copy.path, pid, known.process->comm,
+                             "its gate is down, also after further attaches, so its spans are not seen"});
+  }
+  bool is_up = false;
+  const bool is_attached = in_time(pid, [&] {
+    ++known.attached_again;
+    is_attaching_ = true;
+    attach_changes_.post({monotonic_now(), true, false});
+    WhyNot why_not;
+    OpenFile link = raise_gate(*copy.file, static_cast<int>(pid), why_not);
+    if (!link) return false;
+    is_up = known.headers.read() && known.headers.gate().batch != 0;
+    links_to_restored_[host_.user(pid)].push_back(std::move(link));
+    return true;
+  });
+  if (is_attached) begin(pid, *copy.file);
+  if (is_attaching_) attach_changes_.post({monotonic_now(), false, is_attached});
+  is_attaching_ = false;
+  if (is_up) say_attached_again(pid, known.process->comm);
+}
+
+// A file with two gates, or that is loaded twice, has a gate that is never raised; see find_twins().
+bool HostThread::may_attach_again(std::uint32_t pid, const ProbeFile& file) {
+  if (file.has_several_gates() || !host_.files().may_be_attached(file)) return false;
+  const auto& copies = host_.copies(pid);
+  const auto gates = std::count_if(copies.begin(), copies.end(), [&](const Host::Copy& copy) {
+    return copy.file.get() == &file && copy.gate_address != 0;
+  });
+  const std::vector<Host::Mapper> crowds = host_.mappers(file, true);
+  return gates == 1 && std::none_of(crowds.begin(), crowds.end(),
+                                    [pid](const auto& mapper) { return mapper.pid == pid && is_crowd(mapper); });
+}
+
+// A program can lower its gate again and again, or execute programs that do.
+void HostThread::say_attached_again(std::uint32_t pid, const std::string& comm) {
+  constexpr std::size_t kMostNamed = 64;
+  ++restored_;
+  if (restored_ > kMostNamed + 1) return;
+  std::cerr << (restored_ <= kMostNamed
+                    ? "nopspan: process " + std::to_string(pid) + " (" + printable(comm) +
+                          ") had lost its probes, as after the restore of a checkpoint. It is traced from now on\n"
+                    : "nopspan: further processes that had lost their probes are traced, and not named\n");
 }
 
 void HostThread::fetch_now(const Fetch& wanted) {

@@ -173,6 +173,7 @@ class HostThread {
     ProcessPointer process;
     ThreadHeaders headers;
     Counts dropped;  // as reported last
+    unsigned rounds_with_gate_down = 0, attached_again = 0;
   };
   struct Requests {
     std::set<std::uint32_t> looks, answers, moves, exits;
@@ -209,6 +210,9 @@ class HostThread {
   // Returns whether nothing was left for the next round.
   bool read_all_headers();
   void read_headers_of(std::uint32_t pid);
+  void attach_again_if_restored(std::uint32_t pid, const Host::Copy& copy);
+  bool may_attach_again(std::uint32_t pid, const ProbeFile& file);
+  void say_attached_again(std::uint32_t pid, const std::string& comm);
   void fetch_now(const Fetch& wanted);
   bool may_be_filtered(const Fetch& wanted, const ThreadHeaders& headers, const ThreadHeaders::Thread& thread);
   Copy& copy_of(std::uint32_t pid, std::uint64_t gate_address);
@@ -246,8 +250,10 @@ class HostThread {
   bool is_whole_ = true;                             // nothing was left for the next round
   std::uint32_t begin_at_ = 0;                       // the process with which the next round begins, among the last
   std::map<std::uint32_t, ProcessPointer> described_;
-  std::set<std::uint32_t> waited_;           // were not examined in time after an attach
-  std::map<std::uint32_t, bool> is_unseen_;  // the wanted processes, if programs_ does not see all of them
+  std::set<std::uint32_t> waited_;               // were not examined in time after an attach
+  std::map<std::uint32_t, bool> is_unseen_;      // the wanted processes, if programs_ does not see all of them
+  Attachments::LinksOfUsers links_to_restored_;  // of this round
+  std::size_t restored_ = 0;                     // attached to again
   std::set<std::pair<std::string, std::uint32_t>> partly_seen_;  // paths and pids
   Ledger partly_seen_ledger_;                                    // with nothing else
   bool has_warned_ = false, has_warned_of_all_ = false;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """--leave-out: nothing of a tracer is in the memory of a process while it is named, so a checkpoint of it can run."""
 
+import contextlib
 import json
 import os
 
@@ -8,6 +9,8 @@ import harness
 from collector import Collector, CollectorTest
 from harness import LIBRARY, Program, nopspan
 from waiting import wait_until
+
+LOST_ITS_PROBES = "had lost its probes, as after the restore of a checkpoint. It is traced from now on"
 
 
 def is_attached(pid):
@@ -58,6 +61,7 @@ class LeaveOut(CollectorTest):
             self.assert_nothing_lost(tracer.counts(program.pid))
         self.assertIn("process %d (traced) is left out: nothing of nopspan is attached to it" % self.left.pid,
                       "\n".join(tracer.said))
+        self.assertNotIn(LOST_ITS_PROBES, "\n".join(tracer.said))
 
     def test_from_the_start_with_its_children(self):
         self.name("pid %d" % self.left.pid)
@@ -68,6 +72,40 @@ class LeaveOut(CollectorTest):
                 self.assertFalse(is_attached(pid))
             tracer.stop()
         self.left.ask("reap")
+
+    def test_processes_that_are_restored_meanwhile_are_attached_to_again(self):
+        with Collector() as tracer:
+            with contextlib.ExitStack() as running:
+                restored = [running.enter_context(Program("traced_static")) for _ in range(10)]
+                for program in restored:
+                    tracer.wait_until_it_sees(program)
+                for program in restored:
+                    self.assertEqual(program.ask("restore"), "moved")
+                    self.assertEqual(program.ask("span restored.unseen"), "0")
+                for program in restored:
+                    program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised again")
+                    self.assertEqual(program.ask("span restored.seen"), "1")
+                for program in restored:
+                    tracer.wait_for_names(program.pid, {"restored.seen": 1})
+            ledger = tracer.stop()
+        self.assert_balanced(ledger)
+        for program in restored:
+            self.assert_nothing_lost(tracer.counts(program.pid))
+            self.assertNotIn("restored.unseen", tracer.names(program.pid))
+            self.assertEqual([line for line in tracer.said if "process %d " % program.pid in line],
+                             ["nopspan: process %d (traced_static) %s" % (program.pid, LOST_ITS_PROBES)])
+
+    def test_a_process_whose_gate_cannot_be_raised_is_named_once(self):
+        with Collector() as tracer:
+            with Program("traced_static") as restored:
+                tracer.wait_until_it_sees(restored)
+                self.assertEqual(restored.ask("restore writable"), "moved")
+                wait_until(lambda: "its gate is down" in "\n".join(tracer.said), "the process to be named")
+                self.left.ask("span left.seen 5")
+                tracer.wait_for_names(self.left.pid, {"left.seen": 5})
+            ledger = tracer.stop()
+        self.assertEqual(["process %d" % restored.pid in line for line in tracer.said if "(traced_static)" in line], [True])
+        self.assertIn(restored.pid, [one["pid"] for one in ledger["unattached"]], ledger)
 
     def test_a_file_that_is_not_understood_is_refused(self):
         self.name("pid 1", "4711")

@@ -14,6 +14,7 @@
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -75,21 +76,49 @@ void emit_within_a_plain_span() {
   request.cancel("deadline");
 }
 
-// Moves the text of this program to other memory at the same addresses, as programs do to have it in huge pages.
-std::string move_text() {
+// The mapping of this program's text, as in /proc/self/maps.
+struct Text {
+  std::uintptr_t start = 0;
+  std::size_t size = 0;
+  long offset = 0;
+};
+Text own_text() {
   std::ifstream maps("/proc/self/maps");
   const auto own = reinterpret_cast<std::uintptr_t>(&emit_points);
   for (std::string line; std::getline(maps, line);) {
-    unsigned long start = 0, end = 0;
-    std::sscanf(line.c_str(), "%lx-%lx", &start, &end);
-    if (own < start || own >= end) continue;
-    void* text = reinterpret_cast<void*>(start);
-    void* copy = mmap(nullptr, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    std::memcpy(copy, text, end - start);
-    mprotect(copy, end - start, PROT_READ | PROT_EXEC);
-    return mremap(copy, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, text) == text ? "moved" : "not moved";
+    unsigned long start = 0, end = 0, offset = 0;
+    std::sscanf(line.c_str(), "%lx-%lx %*s %lx", &start, &end, &offset);
+    if (own >= start && own < end) return {start, end - start, static_cast<long>(offset)};
   }
-  return "not found";
+  std::abort();
+}
+
+std::string put_at(const Text& text, void* copy, int protection = PROT_READ | PROT_EXEC) {
+  void* const place = reinterpret_cast<void*>(text.start);
+  if (mremap(copy, text.size, text.size, MREMAP_MAYMOVE | MREMAP_FIXED, place) != place) return "not moved";
+  return mprotect(place, text.size, protection) == 0 ? "moved" : "not protected";
+}
+
+// Moves the text of this program to other memory at the same addresses, as programs do to have it in huge pages.
+std::string move_text() {
+  const Text text = own_text();
+  void* const copy = mmap(nullptr, text.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  std::memcpy(copy, reinterpret_cast<void*>(text.start), text.size);
+  mprotect(copy, text.size, PROT_READ | PROT_EXEC);
+  return put_at(text, copy);
+}
+
+// What CRIU does when it restores this program from a checkpoint: it maps the file, writable, to somewhere else, moves
+// the mapping to its place, and then writes what was in memory. The kernel puts no breakpoints into such a mapping, and
+// never if it stays `writable`.
+std::string restore(bool writable) {
+  const Text text = own_text();
+  const int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  void* const copy = mmap(nullptr, text.size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, file, text.offset);
+  close(file);
+  const std::string moved = put_at(text, copy, PROT_READ | PROT_EXEC | (writable ? PROT_WRITE : 0));
+  __atomic_store_n(const_cast<std::uint64_t*>(nopspan_gate_ptr), 0, __ATOMIC_RELAXED);
+  return moved;
 }
 
 // Starts threads that make spans and then call `at_end`. The arguments are their number, and the number of spans of
@@ -261,6 +290,11 @@ int main(int count, char** arguments) {
     pthread_exit(nullptr);
   };
   commands["move_text"] = [](std::istringstream&) { return move_text(); };
+  commands["restore"] = [](std::istringstream& words) {
+    std::string writable;
+    words >> writable;
+    return restore(writable == "writable");
+  };
   // fork: starts a child that does nothing, and answers with its pid. reap: ends the child.
   pid_t child = 0;
   commands["fork"] = [&](std::istringstream&) {
