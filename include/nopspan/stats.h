@@ -166,7 +166,8 @@ NOPSPAN_API bool prepare(std::size_t threads = 1, Growth growth = Growth::allowe
 /// For programs that run as copies: of a snapshot of a virtual machine, or of a checkpoint of the process (CRIU). Call
 /// it in the hook that runs in each copy before it serves requests. The generators of ids get a new seed, from
 /// getrandom(2). All ids that the library makes after it differ from those of the other copies. An open
-/// nopspan::recording::Writer begins another recording, as another instance of the service.
+/// nopspan::recording::Writer begins another recording, as another instance of the service. In a process that is not a
+/// copy, it loses what threads wrote shortly before the call.
 ///
 /// Without this call, the ids of copies differ too, with an exception that docs/operating.md describes ("Copies of a
 /// process"). Spans that were open when the copy was made keep their ids in all copies.

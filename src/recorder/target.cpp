@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <charconv>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 
 namespace nopspan::recording {
@@ -29,6 +30,14 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
 bool is_over(std::uint64_t deadline_ns) { return deadline_ns != 0 && collector::monotonic_now() >= deadline_ns; }
 
 std::string failure(const std::string& path, int error) { return path + ": " + std::strerror(error); }
+
+// PATH.INSTANCE. A name that would be too long for a file system is cut.
+std::string path_of_copy(std::string path, const std::string& instance) {
+  const std::size_t name = path.rfind('/') + 1;  // 0 if there is none
+  const std::size_t most = NAME_MAX - 1 - instance.size();
+  if (path.size() - name > most) path.resize(name + most);
+  return path + "." + instance;
+}
 
 }  // namespace
 
@@ -51,19 +60,24 @@ std::string Target::open(std::string_view target, bool replace) {
     connect();
     return "";
   }
-  return create(replace);
+  if (path_.front() != '/') {  // the program may change its folder before it is copied
+    char* const folder = ::getcwd(nullptr, 0);
+    if (folder != nullptr) path_ = std::string(folder) + "/" + path_;
+    std::free(folder);
+  }
+  return create(std::string(target), replace);
 }
 
 // Only the user may read the file, because spans may contain private data.
-std::string Target::create(bool replace) {
+std::string Target::create(const std::string& path, bool replace) {
   way_ = Way::file;
   struct stat facts = {};
-  if (replace && ::lstat(path_.c_str(), &facts) == 0) {
-    if (!S_ISREG(facts.st_mode)) return path_ + " is not a regular file, so it is not replaced";
-    if (::unlink(path_.c_str()) != 0) return failure(path_, errno);
+  if (replace && ::lstat(path.c_str(), &facts) == 0) {
+    if (!S_ISREG(facts.st_mode)) return path + " is not a regular file, so it is not replaced";
+    if (::unlink(path.c_str()) != 0) return failure(path, errno);
   }
-  const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
-  return take(file) ? "" : failure(path_, errno);
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  return take(file) ? "" : failure(path, errno);
 }
 
 // Returns false, with errno, if `fd` is not open.
@@ -86,9 +100,8 @@ void Target::begin_copy(const std::string& instance) {
   if (reconnects()) return close();
   if (way_ != Way::file || path_.empty()) return;
   close();
-  path_ += "." + instance;
   connected_ = 0;
-  create(false);
+  create(path_of_copy(path_, instance), false);
 }
 
 std::string Target::take_descriptor(std::string_view number) {

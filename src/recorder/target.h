@@ -48,7 +48,7 @@ class Target {
  private:
   enum class Way : std::uint8_t { file, fifo, pipe, socket, given_socket };
 
-  std::string create(bool replace);
+  std::string create(const std::string& path, bool replace);
   bool take(int fd);
   [[nodiscard]] bool is_same_file() const;
   std::string take_descriptor(std::string_view number);

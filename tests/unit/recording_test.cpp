@@ -153,6 +153,37 @@ TEST_F(OwnRecording, OfACopyOfTheProcessIsAnotherOne) {
   std::filesystem::remove(other_path);
 }
 
+// A copy may be copied again. The name of a file has at most 255 bytes.
+TEST_F(OwnRecording, OfACopyOfACopyHasANameAsShort) {
+  const std::filesystem::path folder = path() + ".folder";
+  std::filesystem::create_directory(folder);
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder);
+  const std::string name(240, 'r');
+  Writer writer;
+  ASSERT_EQ(writer.open(name), "");
+  std::filesystem::current_path(before);
+  constexpr std::uint64_t kMost = 3;
+  for (std::uint64_t copies = 0; copies < kMost; ++copies) {
+    nopspan::reseed();
+    ASSERT_TRUE(wait_until([&] {
+      emit(1);
+      return writer.statistics().connections == copies + 2;
+    }));
+  }
+  emit(1);
+  EXPECT_TRUE(writer.close());
+  std::size_t recordings = 0;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    const std::string found = file.path().filename();
+    EXPECT_LE(found.size(), 255U) << found;
+    EXPECT_EQ(found.substr(0, 238), name.substr(0, 238));
+    ++recordings;
+  }
+  EXPECT_EQ(recordings, kMost + 1);
+  std::filesystem::remove_all(folder);
+}
+
 // SIGPIPE must not end the program.
 TEST_F(OwnRecording, OpensAPipeWithoutAReader) {
   int ends[2];
