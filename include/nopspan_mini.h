@@ -868,6 +868,8 @@ static const char* const npm_content_of_tools[] = {"result", NULL};
 /* The events whose `reason` is a word of the program: "timeout", "shutdown". */
 static const char* const npm_with_plain_reason[] = {
     "agent.coordinator.loop_stopped", "gen_ai.retry", "llm.adapter.retry", NULL};
+/* The events whose `tool_calls` are the calls with their arguments, and not a number. */
+static const char* const npm_with_tool_calls[] = {"gen_ai.assistant.message", "gen_ai.choice", NULL};
 static int npm_is_one_of(const char* const* names, const char* key) {
   for (; *names != NULL; ++names) {
     if (strcmp(*names, key) == 0) return 1;
@@ -880,6 +882,7 @@ static int npm_is_content(const char* name, const char* key) {
   if (npm_begins(key, "gen_ai.completion.") && npm_is_digit(key[18])) return 1;
   if (strchr(key, '.') != NULL) return npm_is_one_of(npm_content, key);
   if (strcmp(key, "reason") == 0 && npm_is_one_of(npm_with_plain_reason, name)) return 0;
+  if (strcmp(key, "tool_calls") == 0) return npm_is_one_of(npm_with_tool_calls, name);
   if (npm_is_of_llm(name) && npm_is_one_of(npm_content_of_llm, key)) return 1;
   if (npm_begins(name, "agent.") && npm_is_one_of(npm_content_of_agent, key)) return 1;
   if ((npm_begins(name, "llm.tool") || npm_begins(name, "mcp.")) && npm_is_one_of(npm_content_of_tools, key)) return 1;

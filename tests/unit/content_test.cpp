@@ -124,6 +124,35 @@ TEST(Content, IsKnownByItsNameInEveryEvent) {
       ElementsAre("message"));
 }
 
+// A mistyped name must not publish a prompt.
+TEST(Content, IsKnownByItsKeyUnderANameThatACatalogueDoesNotHave) {
+  const auto content_under = [](const nopspan::Name& name) {
+    const std::string event = std::string(name.view()) + ".stop";
+    return content_of(event.c_str(), [&] {
+      Span span{name};
+      for (const char* key : {"arguments", "content", "input_messages", "reason", "result", "thought", "row"})
+        span.set(key, "text");
+    });
+  };
+  EXPECT_THAT(content_under("llm.caht"), ElementsAre("arguments", "content", "input_messages", "reason"));
+  EXPECT_THAT(content_under("gen_ai.user.message"), ElementsAre("arguments", "content", "input_messages", "reason"));
+  EXPECT_THAT(content_under("agent.operator.think"),
+              ElementsAre("arguments", "input_messages", "reason", "result", "thought"));
+  EXPECT_THAT(content_under("mcp.call"), ElementsAre("arguments", "content", "input_messages", "reason", "result"));
+  EXPECT_THAT(content_under("engine.tune"), ElementsAre("arguments", "input_messages"));
+  EXPECT_THAT(content_under("llama.chat"), IsEmpty());
+  EXPECT_THAT(content_under("agents"), IsEmpty());
+}
+
+TEST(Content, IsTheListOfToolCallsOfAMessageButNotTheirNumber) {
+  const auto fill = [](Fields& f) { f.set("tool_calls", "[{\"arguments\": {}}]").set("role", "assistant"); };
+  for (const char* event : {"gen_ai.choice", "gen_ai.assistant.message"}) {
+    EXPECT_THAT(content_of(event, [&] { Span{"work"}.event(event, fill); }), ElementsAre("nopspan.tool_calls"));
+  }
+  EXPECT_THAT(content_of("gen_ai.invoke_agent.stop", [] { Span{"gen_ai.invoke_agent"}.measure("tool_calls", 2); }),
+              IsEmpty());
+}
+
 TEST(Content, IsWhatTheCatalogueOfAgentsMarks) {
   for (const nopspan::agent::EventDescription& event : nopspan::agent::catalogue()) {
     const std::string name(event.name.view());

@@ -298,6 +298,29 @@ TEST(Mini, LeavesContentOutAsTheLibraryDoes) {
       });
 }
 
+TEST(Mini, LeavesContentOutUnderNamesThatCataloguesDoNotHave) {
+  static constexpr const char* kNames[] = {
+      "llm.caht", "agent.operator.think", "gen_ai.user.message", "gen_ai.load", "gen_ai.assistant.message",
+      "mcp.call", "engine.tune",          "llm.tools",           "agents"};
+  static constexpr const char* kKeys[] = {"arguments", "content", "error",      "input_messages", "message", "reason",
+                                          "response",  "result",  "tool_calls", "thought",        "row"};
+  expect_equal(
+      [](const Context& root) {
+        for (const char* name : kNames) {
+          AsyncSpan span{nopspan::Text(name), root};
+          for (const char* key : kKeys) span.set(key, "secret");
+          span.end();
+        }
+      },
+      [](npm_span root) {
+        for (const char* name : kNames) {
+          const npm_span span = npm_span_begin(name, root);
+          for (const char* key : kKeys) npm_span_set_text(span, key, "secret");
+          npm_span_end(span);
+        }
+      });
+}
+
 TEST(Mini, ReadsFactsByTheNamesOfAttributesAsTheLibraryDoes) {
   expect_equal(
       [](const Context& root) {

@@ -15,15 +15,16 @@ enum class Catalogue : std::uint8_t { llm, agent, engine, genai, mcp };
 
 struct AttributeKey {
   // The catalogues, the events of a retry, the run of a tool, or the event agent.coordinator.loop_stopped, that the key
-  // belongs to. `renamed` stands for the name that a span was given later (span_rename()): it decides only what is
-  // content. `operation` says that a span of no catalogue is an operation of the conventions (gen_ai.operation.name).
+  // belongs to. `named` stands for a span's present name, if it is not that of its catalogue: it begins like those of a
+  // catalogue, or was given later (span_rename()). It decides only what is content. `operation` says that a span of no
+  // catalogue is an operation of the conventions (gen_ai.operation.name).
   enum Of : std::uint8_t {
     llm = 1,
     agent = 2,
     engine = 4,
     retry = 8,
     tool = 16,
-    renamed = 32,
+    named = 32,
     operation = 64,
     loop_stopped = 128,
     all = llm | agent | engine

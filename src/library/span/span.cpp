@@ -184,7 +184,10 @@ __attribute__((noinline)) void note_catalogue(SpanState& span) noexcept {
   if (!may_be_in_catalogue(span.name.view())) return;
   span.may_be_known = true;
   span.catalogue = find_catalogue_span(span.name.view());
-  if (span.catalogue == nullptr) return;
+  if (span.catalogue == nullptr) {  // what is content in a catalogue is content also under a name that it does not have
+    if (attribute_keys_of(span.name.view()) != 0) span.keys |= AttributeKey::named;
+    return;
+  }
   span.keys = attribute_keys_of(span.catalogue->name);
   span.begin_numbers();
 }

@@ -61,15 +61,20 @@ bool is_content_key(const FieldSink& sink, std::string_view key) noexcept {
     const AttributeKey* known = find_attribute_key(key, static_cast<AttributeKey::Of>(of));
     return known != nullptr && known->is_content;
   };
-  if (sink.keys != 0 && is_marked(sink.keys)) return true;
-  if ((sink.keys & AttributeKey::renamed) == 0) return false;
-  const std::string_view name = static_cast<const SpanState&>(sink).name.view();
-  return find_catalogue_span(name) != nullptr && is_marked(attribute_keys_of(name));
+  if (sink.keys == 0) return false;
+  if (is_marked(sink.keys)) return true;
+  const auto& state = static_cast<const SpanState&>(sink);
+  const std::string_view name = state.name.view();
+  // These events of older conventions have the calls with their arguments. On a span it is a number.
+  if (key == "tool_calls" && (name == "gen_ai.choice" || name == "gen_ai.assistant.message")) return true;
+  if ((sink.keys & AttributeKey::named) == 0) return false;
+  const AttributeKey::Of of = attribute_keys_of(name);
+  return of != 0 && is_marked(of);
 }
 
 void note_new_name(SpanState& span) noexcept {
-  if (find_catalogue_span(span.name.view()) == nullptr) return;
-  span.keys |= AttributeKey::renamed;
+  if (attribute_keys_of(span.name.view()) == 0) return;
+  span.keys |= AttributeKey::named;
   span.fields.mark_content([&span](std::string_view key) { return is_content_key(span, key); }, span.keeps_content);
 }
 
