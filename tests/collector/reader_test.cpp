@@ -34,6 +34,15 @@ void start(Reader& reader, KeptEntries& kept) {
 Described described(std::uint32_t pid, bool has_ended) {
   Process process = unknown_process(pid);
   process.start_ticks = has_ended ? 0 : 1;
+  if (!has_ended) process.library = "/usr/lib/libnopspan.so";
+  return {pid, std::make_shared<const Process>(process), false};
+}
+
+// What is known of a process while there is no time to examine it.
+Described described_in_part(std::uint32_t pid) {
+  Process process = unknown_process(pid);
+  process.start_ticks = 1;
+  process.comm = "server";
   return {pid, std::make_shared<const Process>(process), false};
 }
 
@@ -186,6 +195,50 @@ TEST(Reader, DeliversAnEntryOnceThatASecondBatchHasToo) {
   EXPECT_EQ(to.kept.spans[0].entry().name, "one");
   EXPECT_EQ(to.kept.spans[1].entry().name, "two");
   EXPECT_EQ(to.counts().delivered, 3U);
+}
+
+// A live reader that has received a span of process 7, of which it knows nothing.
+struct NewProcess : testing::Test {
+  NewProcess() {
+    start(reader, kept);
+    reader.on_mark(Mark::live, kClock.monotonic_ns);
+    reader.on_attach({100, false, true});
+    reader.on_mark(Mark::settled, kClock.monotonic_ns);
+    BatchBuilder batch;
+    batch.span("first", 1);
+    reader.on_batch(message_with(0, kClock.monotonic_ns), batch.bytes());
+  }
+  Reader reader{kNoFilter};
+  KeptEntries kept;
+};
+
+TEST_F(NewProcess, IsHeldUntilItsServiceIsKnown) {
+  reader.on_process(described_in_part(7));
+  reader.on_mark(Mark::time, kClock.monotonic_ns);
+  EXPECT_TRUE(kept.spans.empty()) << "there was no time to examine it";
+  Process process = *described(7, false).process;
+  process.service_name = "shop";
+  reader.on_process({7, std::make_shared<const Process>(process), false});
+  reader.on_mark(Mark::time, kClock.monotonic_ns + HeldMessages::kLongest - 1);
+  ASSERT_EQ(kept.spans.size(), 1U);
+  EXPECT_EQ((*kept.spans[0].entry().process)->service_name, "shop");
+}
+
+TEST_F(NewProcess, IsNotHeldLongerThanAllowedIfItIsNeverExamined) {
+  reader.on_process(described_in_part(7));
+  reader.on_mark(Mark::time, kClock.monotonic_ns + HeldMessages::kLongest);
+  ASSERT_EQ(kept.spans.size(), 1U);
+  EXPECT_EQ((*kept.spans[0].entry().process)->comm, "server");
+  BatchBuilder batch;
+  batch.span("second", 1);
+  reader.on_batch(message_with(1, kClock.monotonic_ns + HeldMessages::kLongest), batch.bytes());
+  EXPECT_EQ(kept.spans.size(), 2U) << "it waits once";
+}
+
+TEST_F(NewProcess, IsNotHeldIfItHasEnded) {
+  reader.on_process(described(7, true));
+  reader.on_mark(Mark::time, kClock.monotonic_ns);
+  EXPECT_EQ(kept.spans.size(), 1U);
 }
 
 TEST(Reader, CountsWhatIsMissingInABatchWithoutLookingAtEachEntry) {

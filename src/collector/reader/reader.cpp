@@ -153,7 +153,8 @@ void Reader::on_process(const Described& described) {
     account.set_some_unknown();
     account.attached(now_ns_, 0);
   }
-  held_.happened(described.pid, HeldMessages::described);
+  // A process that emits has a library. Without one it was not examined yet, so its service is not known.
+  if (account.is_gone || !process->library.empty()) held_.happened(described.pid, HeldMessages::described);
 }
 
 void Reader::on_begun(const Begun& begun) {

@@ -84,7 +84,9 @@ class AttachTimes {
 // than kLongest, and the memory is bounded. Not thread-safe.
 class HeldMessages {
  public:
-  static constexpr std::uint64_t kLongest = 200'000'000;  // ns
+  // In ns. A host that starts hundreds of processes at once needs this to examine them. It is less than the time for
+  // which a request usually waits for further spans (TraceLimits::grace_ns).
+  static constexpr std::uint64_t kLongest = 1'000'000'000;
   static constexpr std::size_t kMostBytesOfProcess = 1U << 20U;
   static constexpr std::size_t kMostBytes = 16U << 20U;
 
