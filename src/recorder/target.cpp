@@ -47,7 +47,8 @@ std::string Target::open(std::string_view target, bool replace) {
     way_ = Way::socket;
     path_ = target;
     if (!collector::unix_address(path_)) return collector::path_problem("unix:" + path_);
-    connect();
+    if (!connect() && errno == collector::kAnotherUserListens)
+      return path_ + ": another user listens there, who could read the recording";
     return "";
   }
   take_prefix(target, "file:");

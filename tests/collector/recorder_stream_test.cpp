@@ -3,11 +3,16 @@
 #include "recording/recorder_stream.h"
 
 #include "base/failure.h"
+#include "base/unix_socket.h"
 #include "invented_spans.h"
+#include "temporary_folder.h"
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cerrno>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,6 +68,41 @@ TEST(RecorderStream, RefusesPathsThatNoSocketCanHave) {
   RecorderStream stream("unix:/nowhere/at/all");
   EXPECT_FALSE(stream.connect());
   EXPECT_EQ(stream.error(), ENOENT);
+}
+
+// A socket in a folder with this mode, on which another user listens. Empty without root.
+OpenFile listen_as_another_user(const std::string& path, std::filesystem::perms mode) {
+  constexpr uid_t kNobody = 65534;
+  std::filesystem::permissions(std::filesystem::path(path).parent_path(), mode);
+  OpenFile file(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = *unix_address(path);
+  if (::seteuid(kNobody) != 0) return {};
+  const bool listens = ::bind(file.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
+                       ::listen(file.get(), 1) == 0;
+  EXPECT_TRUE(listens);
+  EXPECT_EQ(::seteuid(0), 0);
+  return file;
+}
+
+constexpr auto kOfAll = std::filesystem::perms::all;
+constexpr auto kShared = kOfAll | std::filesystem::perms::sticky_bit;
+
+TEST(RecorderStream, DoesNotWriteToAnotherUserInASharedFolder) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "socket";
+  const OpenFile listener = listen_as_another_user(path, kShared);
+  if (!listener) GTEST_SKIP() << "needs root";
+  RecorderStream stream("unix:" + path);
+  EXPECT_FALSE(stream.connect());
+  EXPECT_EQ(stream.error(), kAnotherUserListens);
+}
+
+TEST(RecorderStream, WritesToAnotherUserInAFolderThatIsNotShared) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "socket";
+  const OpenFile listener = listen_as_another_user(path, kOfAll);
+  if (!listener) GTEST_SKIP() << "needs root";
+  EXPECT_TRUE(RecorderStream("unix:" + path).connect());
 }
 
 }  // namespace

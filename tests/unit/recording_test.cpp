@@ -15,7 +15,9 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -114,6 +116,24 @@ TEST_F(OwnRecording, RefusesAPipeOfAnotherUser) {
   Writer writer;
   EXPECT_EQ(writer.open(path()), path() + " belongs to another user, who could read the recording");
   EXPECT_FALSE(writer.is_open());
+}
+
+TEST_F(OwnRecording, RefusesASocketOfAnotherUserInASharedFolder) {
+  constexpr uid_t kNobody = 65534;
+  const std::string folder = path().substr(0, path().rfind('/'));
+  ASSERT_EQ(chmod(folder.c_str(), 01777), 0);
+  const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path().copy(address.sun_path, sizeof(address.sun_path) - 1);
+  if (seteuid(kNobody) != 0) GTEST_SKIP() << "needs root";
+  ASSERT_EQ(bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listener, 1), 0);
+  ASSERT_EQ(seteuid(0), 0);
+  Writer writer;
+  EXPECT_EQ(writer.open("unix:" + path()), path() + ": another user listens there, who could read the recording");
+  EXPECT_FALSE(writer.is_open());
+  close(listener);
 }
 
 // The text of a key in the first ledger of a recording.

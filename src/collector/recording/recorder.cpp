@@ -5,6 +5,7 @@
 #include "base/gzip.h"
 #include "base/open_file.h"
 #include "base/stopping.h"
+#include "base/unix_socket.h"
 #include "host/host_name.h"
 #include "model/entry_json.h"
 #include "recording/entry_encoder.h"
@@ -376,7 +377,9 @@ bool Recorder::write(const Chunk& chunk) {
 bool Recorder::connect(std::uint64_t time_unix_ns) {
   OpenFile file = stream_->connect();
   if (!file) {
-    complain(std::string(std::strerror(stream_->error())) +
+    const int error = stream_->error();
+    complain(std::string(error == kAnotherUserListens ? "another user listens there, who could read what is written"
+                                                      : std::strerror(error)) +
              "; still recording, entries are counted as lost until a reader listens");
     return false;
   }

@@ -43,7 +43,7 @@ void remove_dead(const std::string& path, const sockaddr_un& address) {
   struct stat file {};
   if (lstat(path.c_str(), &file) != 0) return;
   if (!S_ISSOCK(file.st_mode)) throw Failure(path + ": exists and is not a socket", Failure::kUsageError);
-  if (connect_to(address, 0)) {
+  if (connect_to(address, 0) || errno == kAnotherUserListens) {
     throw Failure(path + ": another program listens on this socket", Failure::kUsageError);
   }
   if (errno == ECONNREFUSED) unlink(path.c_str());
