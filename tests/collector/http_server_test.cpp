@@ -48,7 +48,7 @@ constexpr auto kNever = std::chrono::milliseconds(1h);
 HttpServerOptions patient_options() {
   HttpServerOptions options;
   options.address = "127.0.0.1:0";
-  options.request_time = options.answer_time = kNever;
+  options.request_time = options.answer_time = options.slow_time = kNever;
   options.reuse = 0ms;
   return options;
 }
@@ -555,6 +555,28 @@ TEST(HttpServer, MakesRoomForNewConnections) {
   EXPECT_GE(server.counts().displaced, 37);
 }
 
+// Another user, whose clients do not read, has all connections. Its oldest ones make room, and nobody else's.
+TEST(HttpServer, MakesRoomForOthersThanTheClientWhoReadsSlowly) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  HttpServerOptions options = patient_options();
+  options.connections = 6;
+  options.slow_time = 0ms;
+  const MetricServer server(options, [](MetricFormat) { return big_text(); });
+  Client own(server, 4096);
+  own.get("/metrics");
+  wait_until_true([&] { return own.has_answer(); });
+  std::vector<std::unique_ptr<Client>> others;
+  for (int i = 0; i < 12; ++i) {
+    const AsUser other(65534);
+    others.push_back(std::make_unique<Client>(server, 4096));
+    others.back()->get("/metrics");
+    wait_until_true([&] { return others.back()->has_answer(); });
+  }
+  EXPECT_THAT(answer_of(server, "/metrics"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_GE(server.counts().cut, 8U);
+  EXPECT_GT(own.rest().size(), big_text().size()) << "it is slow too, but has one connection";
+}
+
 // The limit leaves one descriptor, which the last client takes.
 TEST(HttpServer, MakesRoomIfThereAreNoMoreDescriptors) {
   const MetricServer server(patient_options(), render_name);
@@ -589,6 +611,22 @@ TEST(HttpServer, KeepsFewTextsForSlowClients) {
   EXPECT_THAT(answer_of(server, "/"), StartsWith("HTTP/1.1 200 "));
   clients.resize(8);
   wait_until_true([&] { return answer_of(server, "/metrics").starts_with("HTTP/1.1 200 "); });
+}
+
+TEST(HttpServer, KeepsNoTextsOfTheClientWhoReadsSlowlyAsLongAsOthersNeedThem) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  HttpServerOptions options = patient_options();
+  options.slow_time = 0ms;
+  const MetricServer server(options, [](MetricFormat) { return big_text(1U << 20U); });
+  std::vector<std::unique_ptr<Client>> others;
+  for (int i = 0; i < 30; ++i) {
+    const AsUser other(65534);
+    others.push_back(std::make_unique<Client>(server, 4096));
+    others.back()->get("/metrics");
+    wait_until_true([&] { return others.back()->has_answer(); });
+  }
+  EXPECT_THAT(answer_of(server, "/metrics"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(server.counts().busy, 0U);
 }
 
 TEST(HttpServer, RendersOnceForAStorm) {

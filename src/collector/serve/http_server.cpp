@@ -4,6 +4,7 @@
 #include "base/open_file.h"
 #include "base/text.h"
 #include "base/threads.h"
+#include "serve/peer_user.h"
 
 #include <microhttpd.h>
 #include <poll.h>
@@ -16,6 +17,7 @@
 #include <csignal>
 #include <cstdarg>
 #include <exception>
+#include <map>
 #include <memory>
 #include <string_view>
 #include <system_error>
@@ -30,6 +32,7 @@ constexpr std::chrono::milliseconds kGrace{100};
 // How long to wait for a free connection, or for resources, before the next look.
 constexpr int kLookMs = 100;
 constexpr std::size_t kMemoryOfConnection = 32U << 10U;  // of which a request has the most
+constexpr std::size_t kUsualAnswers = 2;                 // that a client reads at once
 constexpr std::size_t kPart = 64U << 10U;                // of what a page follows
 
 constexpr char kPlainText[] = "text/plain; charset=utf-8";
@@ -257,6 +260,7 @@ bool HttpServer::answer(MHD_Connection* to, std::string_view path, std::string_v
   } catch (const std::exception&) {
     return answer_with(to, {MHD_HTTP_INTERNAL_SERVER_ERROR, "The metrics could not be rendered.\n"});
   }
+  if (renders_.is_half_full()) end_slow();
   if (!rendered) {
     return answer_with(
         to,
@@ -473,10 +477,31 @@ void HttpServer::make_room() {
   const auto longest = std::min_element(connections_.begin(), connections_.end(), [](const auto& a, const auto& b) {
     return std::pair(!a.waits, a.since) < std::pair(!b.waits, b.since);
   });
-  if (longest == connections_.end() || !longest->waits || longest->since > Clock::now() - kGrace) return;
+  if (longest == connections_.end()) return;
+  if (!longest->waits) return end_slow();
+  if (longest->since > Clock::now() - kGrace) return;
   count(&HttpServerCounts::displaced);
   shutdown(longest->socket, SHUT_RDWR);
   longest->since = Clock::now();
+}
+
+// Ends the oldest answer of the client that reads most answers at once, if it has been slow. Two at once are usual, for
+// example of a pair of Prometheus servers. Pages that are open have a limit of their own.
+void HttpServer::end_slow() {
+  std::map<std::string, std::vector<Connection*>> clients;
+  for (Connection& one : connections_) {
+    if (one.waits || one.follower != nullptr) continue;
+    if (!one.client) one.client = client_of(one.socket);
+    clients[*one.client].push_back(&one);
+  }
+  const auto greediest = std::max_element(
+      clients.begin(), clients.end(), [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  if (greediest == clients.end() || greediest->second.size() <= kUsualAnswers) return;
+  Connection& oldest = **std::min_element(greediest->second.begin(), greediest->second.end(),
+                                          [](const auto* a, const auto* b) { return a->since < b->since; });
+  if (oldest.since > Clock::now() - options_.slow_time) return;
+  shutdown(oldest.socket, SHUT_RDWR);
+  oldest.since = Clock::now();
 }
 
 }  // namespace nopspan::collector

@@ -37,6 +37,7 @@ struct HttpServerOptions {
   std::size_t followers = 8;                      // connections of pages, for each path
   std::chrono::milliseconds request_time{5000};   // until a request has arrived, or another one after an answer
   std::chrono::milliseconds answer_time{10'000};  // until the client has read the answer
+  std::chrono::milliseconds slow_time{1000};      // the same, if its connections keep others away
   // A rendered text is used again for requests within this time.
   std::chrono::milliseconds reuse{250};
 };
@@ -112,6 +113,7 @@ class HttpServer {
     Clock::time_point since = Clock::now();             // since when it waits, or is answered
     std::uint64_t HttpServerCounts::*result = nullptr;  // of the request that is answered
     Follower* follower = nullptr;
+    std::optional<std::string> client = {};  // client_of(), once it was needed
   };
 
   void run();
@@ -120,6 +122,7 @@ class HttpServer {
   void end_late();
   bool accept_one();
   void make_room();
+  void end_slow();
   [[nodiscard]] std::optional<Page> refusal(MHD_Connection* from, const Connection& connection, std::string_view path,
                                             std::string_view method) const;
   [[nodiscard]] std::optional<Page> page_refusal(MHD_Connection* from, const Connection& connection,

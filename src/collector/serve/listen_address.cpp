@@ -102,6 +102,19 @@ std::string address_text(const sockaddr_storage& address, socklen_t size) {
   throw Failure(what);
 }
 
+// `read` is getsockname() or getpeername().
+in6_addr address_of(int connection, int (*read)(int, sockaddr*, socklen_t*)) {
+  sockaddr_storage address = {};
+  socklen_t size = sizeof(address);
+  if (read(connection, reinterpret_cast<sockaddr*>(&address), &size) != 0) return in6addr_any;
+  if (address.ss_family == AF_INET6) return reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  if (address.ss_family != AF_INET) return in6addr_any;
+  in6_addr mapped = in6addr_any;
+  mapped.s6_addr[10] = mapped.s6_addr[11] = 0xff;
+  std::memcpy(&mapped.s6_addr[12], &reinterpret_cast<const sockaddr_in&>(address).sin_addr, sizeof(in_addr));
+  return mapped;
+}
+
 }  // namespace
 
 Listener listen_on(const std::string& address) {
@@ -132,17 +145,8 @@ Listener listen_on(const std::string& address) {
   return listener;
 }
 
-in6_addr local_address(int connection) {
-  sockaddr_storage address = {};
-  socklen_t size = sizeof(address);
-  if (getsockname(connection, reinterpret_cast<sockaddr*>(&address), &size) != 0) return in6addr_any;
-  if (address.ss_family == AF_INET6) return reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
-  if (address.ss_family != AF_INET) return in6addr_any;
-  in6_addr mapped = in6addr_any;
-  mapped.s6_addr[10] = mapped.s6_addr[11] = 0xff;
-  std::memcpy(&mapped.s6_addr[12], &reinterpret_cast<const sockaddr_in&>(address).sin_addr, sizeof(in_addr));
-  return mapped;
-}
+in6_addr local_address(int connection) { return address_of(connection, &getsockname); }
+in6_addr peer_address(int connection) { return address_of(connection, &getpeername); }
 
 bool is_loopback(const in6_addr& address) {
   return IN6_IS_ADDR_LOOPBACK(&address) || (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == IN_LOOPBACKNET);

@@ -24,6 +24,8 @@ Listener listen_on(const std::string& address);
 
 // The IPv6 address of this end of a connection. An IPv4 address is mapped. The result is :: if the kernel does not say.
 in6_addr local_address(int connection);
+// The same of the other end.
+in6_addr peer_address(int connection);
 
 // Whether this is an address of a connection within this host.
 bool is_loopback(const in6_addr& address);

@@ -2,6 +2,7 @@
 #include "serve/peer_user.h"
 
 #include "base/open_file.h"
+#include "serve/listen_address.h"
 
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -89,6 +90,17 @@ std::optional<uid_t> peer_user(int connection) {
     return std::nullopt;
   }
   return user_of_socket(peer, own);
+}
+
+std::string client_of(int connection) {
+  const in6_addr address = peer_address(connection);
+  if (is_loopback(address)) {
+    const std::optional<uid_t> user = peer_user(connection);
+    return user ? "user " + std::to_string(*user) : "";
+  }
+  constexpr std::size_t kNetwork = 8;
+  const bool is_whole = IN6_IS_ADDR_V4MAPPED(&address);
+  return {reinterpret_cast<const char*>(address.s6_addr), is_whole ? sizeof(address) : kNetwork};
 }
 
 }  // namespace nopspan::collector

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <string>
 
 namespace nopspan::collector {
 
@@ -16,5 +17,9 @@ std::optional<uid_t> peer_user(int connection);
 
 // The same of the TCP socket that is bound to `local` and connected to `remote`, which are of the same family.
 std::optional<uid_t> user_of_socket(const sockaddr_storage& local, const sockaddr_storage& remote);
+
+// What distinguishes the client from others: its user, if it is on this host, or else its address. The second half of
+// an IPv6 address does not count, because a host can have all of these.
+std::string client_of(int connection);
 
 }  // namespace nopspan::collector

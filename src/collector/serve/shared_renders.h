@@ -55,6 +55,11 @@ class SharedRenders {
   // must not outlive this object, and end on the same thread.
   std::shared_ptr<const Rendered> get(MetricFormat format);
 
+  // Whether slow clients keep so many texts in memory that get() may soon return nullptr.
+  [[nodiscard]] bool is_half_full() const {
+    return texts_ > kMetricFormats && (2 * texts_ >= kMostTexts || 2 * bytes_ >= kMostBytes);
+  }
+
   // Thread-safe.
   [[nodiscard]] std::uint64_t renders() const { return renders_; }
 
