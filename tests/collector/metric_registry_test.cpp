@@ -288,11 +288,24 @@ TEST(MetricRegistry, GivesProcessesOfOneClaimerOneShare) {
   EXPECT_THAT(registry.points("level"), SizeIs(1));
 }
 
+// Processes with ids in their names leave room for others.
+TEST(MetricRegistry, KeepsTheLastQuarterForProcessesWithFewSeries) {
+  Registry registry({.most_series = 160});
+  for (std::uint64_t process = 1; process <= 4; ++process) {
+    for (int i = 0; i < 200; ++i) {
+      MetricWriter(registry, process).add(registry.calls, 1, {std::to_string(process) + " " + std::to_string(i)});
+    }
+  }
+  EXPECT_THAT(registry.points("calls"), SizeIs(80 + 40 + 10 + 10 + 1));
+  for (int i = 0; i < 5; ++i) MetricWriter(registry, 5).add(registry.calls, 1, {"usual " + std::to_string(i)});
+  EXPECT_EQ(registry.value("calls", "usual 4"), 1);
+}
+
 TEST(MetricRegistry, BoundsTheBytesOfLabels) {
   Registry registry({.most_series = 2000});
   const std::string text(250, 'x');
   for (int i = 0; i < 2000; ++i) {
-    MetricWriter(registry, static_cast<std::uint64_t>(i % 4) + 1)
+    MetricWriter(registry, static_cast<std::uint64_t>(i % 40) + 1)
         .add(registry.calls, 1, {text + std::to_string(i), text});
   }
   const std::vector<MetricPoint> points = registry.points("calls");

@@ -64,19 +64,25 @@ MetricSubject subject_of_service(const Process& process) {
   return subject;
 }
 
+bool SeriesCounts::has(const Size& size, std::size_t bytes, const MetricLimits& limits, std::size_t parts,
+                       std::size_t of) {
+  return size.series < (limits.most_series * parts + of - 1) / of &&
+         size.label_bytes + bytes <= limits.most_label_bytes() * parts / of;
+}
+
 bool SeriesCounts::has_room(const MetricLimits& limits, std::uint64_t owner, std::uint64_t claimer,
                             std::size_t bytes) const {
-  const auto fits = [&](const Size& size, std::size_t share) {
-    return size.series < (limits.most_series + share - 1) / share &&
-           size.label_bytes + bytes <= limits.most_label_bytes() / share;
-  };
-  if (!fits(all_, 1)) return false;
-  const auto of_claimer = by_claimer_.find(claimer);
-  return owner == 0 || fits(of_claimer != by_claimer_.end() ? of_claimer->second : Size(), 2);
+  if (!has(all_, bytes, limits, 1, 1)) return false;
+  if (owner == 0) return true;
+  const auto found = by_claimer_.find(claimer);
+  const Size of_claimer = found != by_claimer_.end() ? found->second : Size();
+  if (has(of_claimer, bytes, limits, 1, kPartsOfFew)) return true;
+  return has(of_claimer, bytes, limits, 1, 2) && has(all_, bytes, limits, kPartsOfMany, kPartsOfAll);
 }
 
 bool SeriesCounts::is_nearly_full(const MetricLimits& limits) const {
-  return all_.series >= limits.most_series || all_.label_bytes + 4096 >= limits.most_label_bytes();
+  constexpr std::size_t kBytes = 4096;
+  return !has(all_, kBytes, limits, kPartsOfMany, kPartsOfAll);
 }
 
 void SeriesCounts::add(std::uint64_t claimer, std::size_t bytes) {

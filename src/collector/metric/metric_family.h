@@ -59,6 +59,13 @@ class SeriesCounts {
   struct Size {
     std::size_t series = 0, label_bytes = 0;
   };
+  // A process may create half of the series. The last quarter is for processes that have few, so that a few processes
+  // with names without end do not keep all others out.
+  static constexpr std::size_t kPartsOfMany = 3, kPartsOfAll = 4, kPartsOfFew = 16;
+
+  // Whether another series with so many bytes fits into this part of the limits.
+  static bool has(const Size& size, std::size_t bytes, const MetricLimits& limits, std::size_t parts, std::size_t of);
+
   Size all_;
   std::unordered_map<std::uint64_t, Size> by_claimer_;
 };

@@ -78,8 +78,9 @@ struct MetricOverflow {
 
 struct MetricLimits {
   // The limit of each family, without the series `other`. A registry by resource has as many series of services in
-  // addition. One process may create half of them. The values of all labels of a family have at most 160 bytes for each
-  // of these series, so that a text for a scraper has a bounded size too.
+  // addition. One process may create half of them, but none of the last quarter if it has a sixteenth of all already.
+  // The values of all labels of a family have at most 160 bytes for each of these series, so that a text for a scraper
+  // has a bounded size too.
   std::size_t most_series = 2000;
   [[nodiscard]] std::size_t most_label_bytes() const { return std::max<std::size_t>(most_series * 160, 65536); }
   // A series that has not changed for this long is forgotten. If it returns, it begins at 0 with a new start time,
