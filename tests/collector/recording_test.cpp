@@ -558,6 +558,45 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
   EXPECT_TRUE(ledger.total.is_balanced());
 }
 
+// A process that emits more than can be written.
+TEST(Recorder, KeepsRoomInItsQueueForOtherProcesses) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const OpenFile reader(ends[0]), pipe(ends[1]);
+  LedgerSource source;
+  testing::internal::CaptureStderr();
+  Recorder recorder({"/proc/self/fd/" + std::to_string(pipe.get()), true}, source);
+  recorder.set_live();
+  std::mt19937_64 random(7);
+  recorder.on_tick(kBegin);
+  const auto emit = [&](const ProcessPointer& process, int entries) {
+    for (int i = 0; i < entries; ++i) {
+      const KeptEntry entry = any_span(random, {process});
+      source.count(*entry.entry().process);
+      recorder.on_entry(entry.entry());
+    }
+  };
+  const ProcessPointer flooding = make_process(1, "flooding"), other = make_process(2, "other");
+  const ProcessPointer of_same_service = make_process(3, "flooding");
+  const auto dropped = [&](const ProcessPointer& process) {
+    for (const ProcessLedger& one : recorder.ledger().processes) {
+      if (one.process->pid == process->pid) return one.counts.export_dropped;
+    }
+    return std::uint64_t{0};
+  };
+  while (dropped(flooding) == 0) emit(flooding, 1000);
+  emit(flooding, 100'000);
+  emit(other, 1000);
+  emit(of_same_service, 1000);
+  EXPECT_GT(dropped(flooding), 90'000U);
+  EXPECT_EQ(dropped(other), 0U);
+  EXPECT_EQ(dropped(of_same_service), 1000U);
+  EXPECT_FALSE(recorder.finish());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("too slow"), std::string::npos) << said;
+  EXPECT_TRUE(recorder.ledger().total.is_balanced());
+}
+
 TEST_F(RecordedFile, HasNoEndWithoutItsLastLedger) {
   Recorder recorder({file.path()}, source);
   recorder.on_tick(kBegin);

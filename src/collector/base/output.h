@@ -96,6 +96,11 @@ class Output {
   // or the deadline, if the source is not live: the source ends soon. Returns false if the block was refused; it is not
   // settled then.
   bool post(std::unique_ptr<Block> block, std::size_t bytes);
+  // Whether more than three quarters of the queue's space are used.
+  [[nodiscard]] bool is_nearly_full() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->bytes > capacity() / 4 * 3;
+  }
   // Adds a text to the last block in the queue. Returns false if the queue is empty or has no space, or if that block
   // does not absorb the text. The text is then not queued.
   bool extend(std::string_view text);

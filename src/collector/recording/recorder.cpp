@@ -42,6 +42,8 @@ constexpr std::uint64_t kCompressedBytesPerSecond = 4U << 20U;
 // processes.
 constexpr std::size_t kLargeLedger = 64U << 10U, kMostLedger = 1U << 20U;
 constexpr std::uint64_t kLargeLedgerEvery = 10 * kSecond;
+constexpr const char* kTooSlow =
+    "its reader or disk is too slow; still recording, entries that cannot be written are counted as lost";
 
 std::string random_id() {
   std::uint64_t id = 0;
@@ -254,20 +256,56 @@ void Recorder::on_entry(const Entry& entry) {
     begin();
     now_ = flushed_at_ = ledger_at_ = entry.start_unix_ns + entry.duration_ns;
   }
+  if (refuses(*entry.process, 1)) return;
+  const std::size_t before = encoder_.bytes();
   encoder_.add(entry);
+  note_added(*entry.process, std::max(encoder_.bytes(), before) - before);
   ++pending_[entry.kind];
   if (encoder_.bytes() >= chunk_bytes_) flush();
 }
 
 // A live source has passed on its first tick.
 void Recorder::on_batch(const EntryBatch& batch) {
+  if (refuses(*batch.process, batch.entries)) return;
+  note_added(*batch.process, batch.bytes.size());
   encoder_.add(batch);
   pending_ += batch.counts;
   if (encoder_.bytes() >= chunk_bytes_) flush();
 }
 
+// Is called ten times per second, and for each chunk.
+void Recorder::look_at_queue() {
+  is_nearly_full_ = is_live_ && output_.is_nearly_full();
+  if (!is_nearly_full_) added_.clear();
+}
+
+// What the processes that share a part of the queue have added since it is nearly full: those of a service or of a
+// container, or one that is in no cgroup. If there are too many, the others share one part.
+std::size_t& Recorder::added_by_group_of(const Process& process) {
+  std::string group = process.cgroup;
+  if (group.size() <= 1) group = std::to_string(process.pid) + " " + std::to_string(process.start_ticks);
+  if (added_.size() >= kMostDropped && !added_.contains(group)) group.clear();
+  return added_[group];
+}
+
+// Whether the process must not add more to the queue now. The entries are then counted as dropped.
+bool Recorder::refuses(const ProcessPointer& process, std::uint64_t entries) {
+  if (!is_nearly_full_ || added_by_group_of(*process) < kMostOfGroup) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    count_dropped(refused_, {{process, entries}});
+  }
+  complain(kTooSlow);
+  return true;
+}
+
+void Recorder::note_added(const ProcessPointer& process, std::size_t bytes) {
+  if (is_nearly_full_) added_by_group_of(*process) += bytes;
+}
+
 void Recorder::on_tick(std::uint64_t now_unix_ns) {
   begin();
+  look_at_queue();
   // If the clock was set back, the time since the last flush is unknown, so it is counted from now.
   if (now_unix_ns < now_) flushed_at_ = ledger_at_ = now_unix_ns;
   now_ = now_unix_ns;
@@ -330,6 +368,7 @@ class Recorder::EntryChunk : public Output::Block {
 };
 
 void Recorder::flush() {
+  look_at_queue();
   const std::uint64_t elapsed = now_ - std::exchange(flushed_at_, now_);
   if (encoder_.entries() == 0) return;
   const bool compresses = !is_live_ || encoder_.bytes() * kSecond / kCompressedBytesPerSecond <= elapsed;
@@ -344,7 +383,7 @@ void Recorder::flush() {
     const std::lock_guard lock(mutex_);
     count_dropped(refused_, shares);
   }
-  complain("its reader or disk is too slow; still recording, entries that cannot be written are counted as lost");
+  complain(kTooSlow);
 }
 
 // Call it with mutex_.

@@ -17,7 +17,9 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -107,6 +109,10 @@ class Recorder : public Sink, private BatchSink {
   [[nodiscard]] unsigned free_older_file() const;
   void complain(const std::string& what);
   void count_dropped(LedgerSum& dropped, const std::vector<EntryShare>& shares);
+  void look_at_queue();
+  std::size_t& added_by_group_of(const Process& process);
+  bool refuses(const ProcessPointer& process, std::uint64_t entries);
+  void note_added(const ProcessPointer& process, std::size_t bytes);
 
   RecorderOptions options_;
   std::string recording_;  // random id that all parts of the recording share
@@ -122,7 +128,12 @@ class Recorder : public Sink, private BatchSink {
   static constexpr std::size_t kChunkBytes = 1U << 20U;
   std::size_t chunk_bytes_ = kChunkBytes;  // a chunk is written when it has this size
   std::uint64_t flushed_at_ = 0, ledger_at_ = 0;
-  LedgerSum refused_{kMostDropped};  // by the queue
+  LedgerSum refused_{kMostDropped};  // by the queue, or by refuses()
+  // While the queue of a live source is nearly full, each group of processes may add so many bytes, so
+  // that one that emits more than can be written takes no room from others.
+  static constexpr std::size_t kMostOfGroup = Output::kCapacity / 32;
+  bool is_nearly_full_ = false;
+  std::map<std::string, std::size_t> added_;  // by group, since it is nearly full
 
   // Used by the thread of `output_`, and by open() in the constructor.
   std::unique_ptr<RecorderStream> stream_;  // null for a file
