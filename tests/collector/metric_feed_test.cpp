@@ -124,6 +124,11 @@ TEST(MetricFeed, HasATargetForEachService) {
       testing::Contains(testing::AllOf(HasSubstr(R"(job="a",)"), HasSubstr(R"(k="1",l="1"})"))))
       << "only labels that the target has are counted";
   EXPECT_THAT(
+      target_of(6, "joined", "service_namespace=x,deployment_environment_name=y,z=1"),
+      testing::Contains(testing::AllOf(HasSubstr(R"(job="joined")"), HasSubstr(R"(container_id="4f5e6d",z="1"})"),
+                                       Not(HasSubstr("service_namespace")))))
+      << "its other metrics have no such labels";
+  EXPECT_THAT(
       fed.lines("traces_span_metrics_calls"),
       testing::IsSupersetOf(
           {R"(traces_span_metrics_calls_total{service_name="cart",span_name="work",span_kind="SPAN_KIND_UNSPECIFIED",)"

@@ -110,17 +110,18 @@ void MetricFamily::set_key(LabelValues values, MoreLabels more, const MetricSubj
   for (const auto& [name, value] : more) add_own(name, value, subject);
 }
 
-// Such a label does not replace one of the family or of the service, nor one that is the same in Prometheus.
+// Such a label does not replace one of the family, nor one that is the same in Prometheus. Nor is it one of the service
+// that the process does not declare under its right name, because the service's other metrics do not have it.
 void MetricFamily::add_own(std::string_view name, std::string_view value, const MetricSubject& subject) {
   if (own_.size() == kMostMoreLabels) return;
   OwnLabel own{std::string(shown_value(name, shown_)), {}, prometheus_label(cut_value(name))};
   own.value = shown_value(value, shown_);
   const auto is_same = [&](const OwnLabel& other) { return other.translated == own.translated; };
   const auto is_familys = [&](const std::string& label) { return prometheus_label(label) == own.translated; };
-  const auto is_services = [&](const auto& label) { return prometheus_label(label.first) == own.translated; };
+  const auto is_services = [&](std::string_view key) { return prometheus_label(key) == own.translated; };
   if (own.value.empty() || std::any_of(own_.begin(), own_.end(), is_same) ||
       std::any_of(about->labels.begin(), about->labels.end(), is_familys) ||
-      std::any_of(subject.labels.begin(), subject.labels.end(), is_services)) {
+      (subject.resource == nullptr && std::any_of(std::begin(kServiceKeys), std::end(kServiceKeys), is_services))) {
     return;
   }
   append_to_key(key_, own.translated);
