@@ -48,6 +48,7 @@ void put_links(detail::FieldSink* sink, const api::trace::SpanContextKeyValueIte
 
 Span::~Span() {
   if (state_ != nullptr) End({});
+  if (kept_id_ != 0) LocalSpans::remove(*this, kept_id_);
 }
 
 void Span::SetAttribute(api::nostd::string_view key, const api::common::AttributeValue& value) noexcept {
@@ -168,6 +169,15 @@ Context Span::context() const noexcept {
 }
 
 api::trace::SpanContext Span::GetContext() const noexcept {
+  api::trace::SpanContext context = api_context();
+  const std::uint64_t id = place_of(context).span_id;
+  std::uint64_t none = 0;
+  if (kept_id_.load(std::memory_order_relaxed) == 0 && kept_id_.compare_exchange_strong(none, id))
+    LocalSpans::add(*this, id);
+  return context;
+}
+
+api::trace::SpanContext Span::api_context() const noexcept {
   if (inner_ != nullptr) {
     if (api::trace::SpanContext context = inner_->GetContext(); context.IsValid()) return context;
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "attributes.h"
+#include "local_spans.h"
 
 #include <nopspan/context.h>
 #include <nopspan/detail/bridge.h>
@@ -78,7 +79,10 @@ class Span final : public api::trace::Span {
   void SetStatus(api::trace::StatusCode code, api::nostd::string_view description) noexcept override;
   void UpdateName(api::nostd::string_view name) noexcept override;
   void End(const api::trace::EndSpanOptions& options) noexcept override;
+  // From then on, the span is found by its ids, too.
   [[nodiscard]] api::trace::SpanContext GetContext() const noexcept override;
+  // The same, for the library.
+  [[nodiscard]] api::trace::SpanContext api_context() const noexcept;
   [[nodiscard]] bool IsRecording() const noexcept override;
 
   // Begins a span inside this one, which may have ended.
@@ -104,6 +108,7 @@ class Span final : public api::trace::Span {
   api::trace::StatusCode status_ = api::trace::StatusCode::kUnset;
   std::string description_;
   ApiSpan inner_;
+  mutable std::atomic<std::uint64_t> kept_id_{0};  // in LocalSpans. 0: it is not there
 };
 
 void put_links(detail::FieldSink* sink, const api::trace::SpanContextKeyValueIterable& links) noexcept;

@@ -65,7 +65,7 @@ ApiSpan invalid_span() noexcept {
 }
 
 // The parent's SpanContext, if the options give it and it is valid; otherwise null.
-const api::trace::SpanContext* remote_parent(const api::trace::StartSpanOptions& options) noexcept {
+const api::trace::SpanContext* given_parent(const api::trace::StartSpanOptions& options) noexcept {
   const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent);
   return given != nullptr && __builtin_expect(given->IsValid(), 0) ? given : nullptr;
 }
@@ -83,6 +83,12 @@ Context context_of(const api::trace::SpanContext& span, const api::context::Cont
     found = detail::context_at(place_of(span), span.IsRemote(), tracestate, baggage);
   });
   return found;
+}
+
+// Span::GetContext() is for the program.
+api::trace::SpanContext api_context_of(const api::trace::Span& span) noexcept {
+  const Span* const own = Span::from(span);
+  return own != nullptr ? own->api_context() : span.GetContext();
 }
 
 // The context of a parent as nopspan has it.
@@ -129,7 +135,7 @@ template <class Use>
 auto Tracer::in_parent(const api::trace::StartSpanOptions& options, const Use& use) const {
   if (const auto* const given = api::nostd::get_if<api::context::Context>(&options.parent)) {
     std::optional<ApiSpan> span = span_in(*given);
-    if (span && (*span)->GetContext().IsValid()) return use(given, &*span, false);
+    if (span && api_context_of(**span).IsValid()) return use(given, &*span, false);
     if (api::trace::IsRootSpan(*given)) return use(given, nullptr, true);
   }
   const auto in_current = [&](const api::context::Context& current) {
@@ -151,11 +157,11 @@ ApiSpan Tracer::unrecorded(const api::trace::StartSpanOptions& options) const {
     if (made == nullptr) return invalid_span();
     return made;
   };
-  if (const api::trace::SpanContext* const remote = remote_parent(options)) return with(*remote);
+  if (const api::trace::SpanContext* const remote = given_parent(options)) return with(*remote);
   return in_parent(options, [&](const api::context::Context*, ApiSpan* span, bool) {
     if (span == nullptr) return invalid_span();
     if (have_one_type(span->get(), &no_span())) return std::move(*span);  // it does nothing
-    const api::trace::SpanContext context = (*span)->GetContext();
+    const api::trace::SpanContext context = api_context_of(**span);
     return context.IsValid() ? with(context) : invalid_span();
   });
 }
@@ -189,10 +195,21 @@ __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
     }
     return begin_in(context_of(context, span, is_root));
   };
-  detail::SpanState* state = nullptr;
-  if (const api::trace::SpanContext* const remote = remote_parent(options)) {
+  const auto begin_at = [&](const api::trace::SpanContext& parent) {
+    if (!parent.IsRemote()) {
+      const detail::TracePlace place = place_of(parent);
+      const LocalSpans::Lookup found(place.span_id);
+      const Span* const own = found.span();
+      if (own != nullptr && is_in_trace(own->context(), place)) {
+        return other == nullptr ? own->begin_inside(name, begin) : begin_in(own->context());
+      }
+    }
     const api::context::Context current = storage_->GetCurrent();
-    state = begin_in(context_of(*remote, &current));
+    return begin_in(context_of(parent, &current));
+  };
+  detail::SpanState* state = nullptr;
+  if (const api::trace::SpanContext* const given = given_parent(options)) {
+    state = begin_at(*given);
   } else {
     state = in_parent(options, begin_inside);
   }

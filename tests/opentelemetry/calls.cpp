@@ -180,6 +180,29 @@ void names_of_the_conventions_are_facts() {
   CHECK(recorder.events("chat m.stop").at(1)->status() == nopspan::Status::ok);
 }
 
+// A SpanContext has ids only, and the span that it is of may be in this process.
+void a_parent_may_be_given_by_its_ids() {
+  const Recorder recorder{"chat m.stop", "inside.stop", "after.stop", "late.stop", "remote.stop"};
+  trace::StartSpanOptions options;
+  {
+    const auto span = tracer()->StartSpan("chat m", {{"gen_ai.operation.name", "chat"}, {"gen_ai.request.model", "m"}});
+    const trace::SpanContext context = span->GetContext();
+    options.parent = trace::SpanContext(context.trace_id(), context.span_id(), context.trace_flags(), true);
+    tracer()->StartSpan("remote", {}, options)->End();
+    options.parent = context;
+    tracer()->StartSpan("inside", {}, options)->End();
+    span->End();
+    tracer()->StartSpan("after", {}, options)->End();
+  }
+  tracer()->StartSpan("late", {}, options)->End();
+  const std::uint64_t parent = recorder.events("chat m.stop").at(0)->span_id();
+  for (const auto& [name, model] :
+       {std::pair("inside.stop", "m"), {"after.stop", "m"}, {"late.stop", ""}, {"remote.stop", ""}}) {
+    const auto stop = recorder.events(name).at(0);
+    CHECK(stop->parent_id() == parent && stop->context().label("model") == model);
+  }
+}
+
 void spans_of_both_apis() {
   const Recorder recorder{"outer.stop", "api.stop", "inner.stop"};
   {
@@ -419,6 +442,7 @@ int main() {
   a_span_without_a_parent_is_a_request();
   content_is_known_by_its_key();
   names_of_the_conventions_are_facts();
+  a_parent_may_be_given_by_its_ids();
   spans_of_both_apis();
   baggage_becomes_labels();
   nothing_aborts_without_memory();
