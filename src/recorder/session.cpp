@@ -211,6 +211,7 @@ void Session::begin_copy(const std::vector<std::uint64_t>& threads) {
   for (const std::uint64_t thread : threads) account_.ignore_thread(thread);
   chunk_.clear();
   clocks_.clear();  // another host has other clocks
+  sample_clock();   // the next batch, which may be the one that is being read, needs one
   entries_ = unwritten_ = 0;
   reported_ = before_ = {};
   refused_before_ = ring_.refused_at_ends();

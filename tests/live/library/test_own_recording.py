@@ -154,6 +154,18 @@ class Files(OwnRecording):
             self.assertIn("plain.span", done.stdout)
         self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
 
+    def test_each_copy_of_a_process_that_works_has_a_whole_recording(self):
+        program = self.start()
+        program.ask("copies 10")
+        program.ask("close")
+        files = sorted(os.listdir(self.folder))
+        self.assertEqual(len(files), 11)
+        for name in files:
+            ledger = json.loads(nopspan("replay", os.path.join(self.folder, name), "--json").stdout)["ledger"]
+            damage = {what: count for what, count in ledger.get("damage", {}).items() if count and what != "missing_ends"}
+            self.assertEqual((damage, ledger["total"]["not_in_file"]), ({}, 0), name)
+            self.assertGreater(ledger["total"]["delivered"], 1000)
+
     def test_no_content_without_capture_content(self):
         program = self.start()
         program.ask("everything")

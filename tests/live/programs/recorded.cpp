@@ -5,6 +5,7 @@
 //   everything                  emits entries of every kind, on two threads
 //   spans NAME COUNT            emits spans
 //   signal NAME COUNT           emits spans in a signal handler, while the thread emits spans itself
+//   copies COUNT                calls reseed() so often, while two threads emit spans
 //   fork                        a child emits spans and writes a recording of its own to the given file
 //   leave                       leaves spans open: of this thread, of another one, and an AsyncSpan
 //   statistics, close, exit     exit: calls exit() without close()
@@ -19,12 +20,15 @@
 #include <nopspan/propagation.h>
 #include <nopspan/recording.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
 #include <signal.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <future>
 #include <map>
@@ -173,6 +177,33 @@ std::string leave_open(std::istringstream&) {
   return "done";
 }
 
+// Each copy has recorded something before the next one is made.
+std::string be_copied(std::istringstream& arguments) {
+  int count = 0;
+  arguments >> count;
+  std::atomic<bool> stops{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&] {
+      while (!stops) const nopspan::Span span{"in.copy"};
+    });
+  }
+  constexpr std::uint64_t kBytes = 100'000;
+  std::uint64_t before = 0;
+  for (int copies = 0; copies <= count; ++copies) {
+    if (copies > 0) nopspan::reseed();
+    const auto is_recorded = [&] {
+      const nopspan::recording::Statistics now = writer.statistics();
+      return now.connections == static_cast<std::uint64_t>(copies) + 1 && now.bytes > before + kBytes;
+    };
+    while (!is_recorded()) usleep(1000);
+    before = writer.statistics().bytes;
+  }
+  stops = true;
+  for (std::thread& thread : threads) thread.join();
+  return "done";
+}
+
 std::string in_child(std::istringstream& arguments) {
   const std::string file = word(arguments);
   const pid_t child = fork();
@@ -205,6 +236,7 @@ int main() {
   commands["everything"] = [](std::istringstream&) { return emit_everything(); };
   commands["spans"] = spans;
   commands["signal"] = in_signal;
+  commands["copies"] = be_copied;
   commands["fork"] = in_child;
   commands["leave"] = leave_open;
   commands["exit"] = [](std::istringstream&) -> std::string { std::exit(0); };
