@@ -41,8 +41,42 @@ $loaded /opt/nopspan replay --json /tmp/copies.rec >/results/replay
 $loaded /opt/nopspan export --from /tmp/copies.rec --otlp-file /results
 """
 
+# The same checkpoint, restored while a collector is attached to the file in all processes.
+MEANWHILE = """
+has_lines() {
+  [ "$(wc -l </tmp/ids)" -ge "$1" ]
+}
+has_said() {
+  grep -q "$1" said
+}
+touch /tmp/ids
+setsid $loaded /opt/copied unix:/tmp/socket /tmp/ids </dev/null >/dev/null 2>&1 &
+copied=$!
+until has_lines 10; do sleep 0.1; done
+mkdir /tmp/image
+criu dump -t $copied -D /tmp/image -o dump.log || { tail -n 20 /tmp/image/dump.log; exit 1; }
+collect record --binary /opt/copied /tmp/copied.rec >/results/recorded
+until_it has_said Recording
+criu restore -D /tmp/image -d -o restore.log || { tail -n 20 /tmp/image/restore.log; exit 1; }
+until_it has_said "its gate is down"
+rm /tmp/ids
+until_it [ -s /tmp/ids ]
+kill -INT $collector
+wait $collector || { cat said; exit 1; }
+rm /tmp/ids
+until [ -s /tmp/ids ]; do sleep 0.1; done
+$loaded /opt/nopspan replay --json /tmp/copied.rec >/results/replay
+"""
+
 
 class Copies(guest.GuestTest):
+    # The kernel has put the breakpoint into its text, and CRIU writes the gate afterwards.
+    def test_a_process_that_is_restored_while_it_is_attached_to_runs_on_and_is_named(self):
+        run = self.run_in("bookworm", MEANWHILE, packages=("criu",), programs=PROGRAMS)
+        one, = json.loads(run.result("replay"))["ledger"]["unattached"]
+        self.assertEqual(one["path"], "/opt/copied")
+        self.assertIn("its gate is down", one["why"])
+
     def test_two_restores_of_a_checkpoint_are_two_processes(self):
         run = self.run_in("bookworm", SCRIPT, packages=("criu",), programs=PROGRAMS)
         ids = run.result("ids").splitlines()

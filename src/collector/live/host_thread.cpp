@@ -458,8 +458,10 @@ void HostThread::read_headers_of(std::uint32_t pid) {
 }
 
 // The kernel puts breakpoints into a file's mapping, and raises the gate, when a process maps the file for execution. A
-// process that is restored from a checkpoint maps it for writing, and gets its gate from the checkpoint, where it is
-// down. A further attach to this process alone installs both. They stay afterwards, because the file is attached to.
+// process that is restored from a checkpoint gets its gate from the checkpoint, where it is down. If it has mapped its
+// text for writing, it has no breakpoints, and a further attach to this process alone installs both. They stay
+// afterwards, because the file is attached to. If the breakpoints were installed before the gate was written (CRIU 3.17
+// on Linux 6.1), the kernel takes the gate for raised, and nothing can be done about it from outside.
 void HostThread::attach_again_if_restored(std::uint32_t pid, const Host::Copy& copy) {
   constexpr unsigned kRounds = 2;  // an exec or a restore may be in progress in the first one
   Copy& known = copy_of(pid, copy.gate_address);
@@ -471,8 +473,10 @@ void HostThread::attach_again_if_restored(std::uint32_t pid, const Host::Copy& c
   }
   if (++known.rounds_with_gate_down < kRounds || !may_attach_again(pid, *copy.file)) return;
   if (known.attached_again >= kMostAttachedAgain) {
-    return note_partly_seen({copy.path, pid, known.process->comm,
-                             "its gate is down, also after further attaches, so its spans are not seen"});
+    return note_partly_seen(
+        {copy.path, pid, known.process->comm,
+         "its gate is down, perhaps because it was restored from a checkpoint while it was attached to, so its "
+         "spans are not seen; see --leave-out"});
   }
   bool is_up = false;
   const bool is_attached = in_time(pid, [&] {
