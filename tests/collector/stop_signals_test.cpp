@@ -25,6 +25,7 @@ void compute_for_ever() {
 int status_of(const std::function<void()>& command) {
   const pid_t pid = fork();
   if (pid == 0) {
+    stopping = interrupted = hurried = is_read = ends_in_order = finishing = false;  // other tests may have set them
     stop_on_signals();
     command();
     _exit(kEnded);
