@@ -182,7 +182,9 @@ TEST(Blame, ChargesWhoStalledOthers) {
     for (const double ns : request.ns) sum += ns;
     EXPECT_NEAR(sum, static_cast<double>(request.duration_ns), 1) << request.tenant;
     EXPECT_THAT(request.culprits, Each(Field(&Blame::Culprit::tenant, "giant")));
-    if (request.tenant == "giant") EXPECT_THAT(request.culprits, IsEmpty()) << "there is one at a time";
+    if (request.tenant == "giant") {
+      EXPECT_THAT(request.culprits, IsEmpty()) << "there is one at a time";
+    }
     EXPECT_THAT(std::abs(request.of(Cause::unexplained)), Lt(0.01 * static_cast<double>(request.duration_ns)));
   }
   EXPECT_THAT(engine.requests, Contains(Field(&Blame::Request::culprits, SizeIs(Gt(0)))));
