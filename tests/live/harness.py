@@ -174,7 +174,7 @@ def output_of(*arguments):
     """What a command prints as JSON. It must succeed."""
     done = nopspan("--json", *arguments)
     if done.returncode != 0:
-        raise AssertionError(done.stderr)
+        raise AssertionError(done.stderr + done.stdout)
     return done.stdout
 
 
