@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -526,56 +527,60 @@ TEST_F(RecordedFile, HasACountOfWhatWasNotWrittenAndGoesOnWhenThereIsRoomAgain) 
   }
 }
 
-// Nobody reads the pipe, so the queue fills up.
-TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
-  int ends[2];
-  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-  const OpenFile reader(ends[0]), pipe(ends[1]);
-  LedgerSource source;
-  testing::internal::CaptureStderr();
-  Recorder recorder({"/proc/self/fd/" + std::to_string(pipe.get()), true}, source);
-  recorder.set_live();
-  std::mt19937_64 random(7);
-  const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
-  recorder.on_tick(kBegin);
-  std::uint64_t entries = 0;
-  while (recorder.ledger().total.export_dropped == 0) {
-    for (int i = 0; i < 1000; ++i, ++entries) {
-      const KeptEntry entry = any_span(random, processes);
-      source.count(*entry.entry().process);
+// Nobody reads the pipe of this live recorder, so the queue fills up.
+class UnreadPipe : public testing::Test {
+ protected:
+  UnreadPipe() {
+    testing::internal::CaptureStderr();
+    recorder.set_live();
+    recorder.on_tick(kBegin);
+  }
+  void emit(const std::vector<ProcessPointer>& processes, int entries) {
+    for (int i = 0; i < entries; ++i) {
+      const KeptEntry entry = any_span(random_, processes);
+      source_.count(*entry.entry().process);
       recorder.on_entry(entry.entry());
     }
   }
+  void expect_that_it_was_too_slow() {
+    EXPECT_FALSE(recorder.finish());
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_NE(said.find("too slow"), std::string::npos) << said;
+    EXPECT_TRUE(recorder.ledger().total.is_balanced());
+  }
+
+ private:
+  static std::array<OpenFile, 2> new_pipe() {
+    int ends[2];
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    return {OpenFile(ends[0]), OpenFile(ends[1])};
+  }
+  const std::array<OpenFile, 2> pipe_ = new_pipe();
+  LedgerSource source_;
+  std::mt19937_64 random_{7};
+
+ protected:
+  Recorder recorder{{"/proc/self/fd/" + std::to_string(pipe_[1].get()), true}, source_};
+};
+
+TEST_F(UnreadPipe, CountsWhatNobodyReads) {
+  const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
+  std::uint64_t entries = 0;
+  while (recorder.ledger().total.export_dropped == 0) {
+    emit(processes, 1000);
+    entries += 1000;
+  }
   const std::uint64_t refused = recorder.ledger().total.export_dropped;
   EXPECT_LT(refused, entries);
-  EXPECT_FALSE(recorder.finish());
-  const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("too slow"), std::string::npos) << said;
+  expect_that_it_was_too_slow();
   const Ledger ledger = recorder.ledger();
   EXPECT_EQ(ledger.total.emitted, entries);
   EXPECT_EQ(ledger.total.export_dropped, entries) << "also what was in the queue";
   EXPECT_EQ(recorder.totals().dropped, entries);
-  EXPECT_TRUE(ledger.total.is_balanced());
 }
 
 // A process that emits more than can be written.
-TEST(Recorder, KeepsRoomInItsQueueForOtherProcesses) {
-  int ends[2];
-  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-  const OpenFile reader(ends[0]), pipe(ends[1]);
-  LedgerSource source;
-  testing::internal::CaptureStderr();
-  Recorder recorder({"/proc/self/fd/" + std::to_string(pipe.get()), true}, source);
-  recorder.set_live();
-  std::mt19937_64 random(7);
-  recorder.on_tick(kBegin);
-  const auto emit = [&](const ProcessPointer& process, int entries) {
-    for (int i = 0; i < entries; ++i) {
-      const KeptEntry entry = any_span(random, {process});
-      source.count(*entry.entry().process);
-      recorder.on_entry(entry.entry());
-    }
-  };
+TEST_F(UnreadPipe, LeavesRoomForOtherProcesses) {
   const ProcessPointer flooding = make_process(1, "flooding"), other = make_process(2, "other");
   const ProcessPointer of_same_service = make_process(3, "flooding");
   const auto dropped = [&](const ProcessPointer& process) {
@@ -584,17 +589,14 @@ TEST(Recorder, KeepsRoomInItsQueueForOtherProcesses) {
     }
     return std::uint64_t{0};
   };
-  while (dropped(flooding) == 0) emit(flooding, 1000);
-  emit(flooding, 100'000);
-  emit(other, 1000);
-  emit(of_same_service, 1000);
+  while (dropped(flooding) == 0) emit({flooding}, 1000);
+  emit({flooding}, 100'000);
+  emit({other}, 1000);
+  emit({of_same_service}, 1000);
   EXPECT_GT(dropped(flooding), 90'000U);
   EXPECT_EQ(dropped(other), 0U);
   EXPECT_EQ(dropped(of_same_service), 1000U);
-  EXPECT_FALSE(recorder.finish());
-  const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("too slow"), std::string::npos) << said;
-  EXPECT_TRUE(recorder.ledger().total.is_balanced());
+  expect_that_it_was_too_slow();
 }
 
 TEST_F(RecordedFile, HasNoEndWithoutItsLastLedger) {
