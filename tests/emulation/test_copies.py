@@ -13,7 +13,8 @@ import guest
 import harness
 
 PROGRAMS = {"/opt/copied": os.path.join(harness.PROGRAMS, "copied")}
-SCRIPT = """
+# A checkpoint of a process that has made ten ids.
+CHECKPOINT = """
 has_lines() {
   [ "$(wc -l </tmp/ids)" -ge "$1" ]
 }
@@ -23,6 +24,9 @@ copied=$!
 until has_lines 10; do sleep 0.1; done
 mkdir /tmp/image
 criu dump -t $copied -D /tmp/image -o dump.log || { tail -n 20 /tmp/image/dump.log; exit 1; }
+"""
+
+TWO_RESTORES = CHECKPOINT + """
 mv /tmp/ids /tmp/ids.before
 touch /tmp/ids
 collect record --from unix:/tmp/socket /tmp/copies.rec >/results/recorded
@@ -42,19 +46,10 @@ $loaded /opt/nopspan export --from /tmp/copies.rec --otlp-file /results
 """
 
 # The same checkpoint, restored while a collector is attached to the file in all processes.
-MEANWHILE = """
-has_lines() {
-  [ "$(wc -l </tmp/ids)" -ge "$1" ]
-}
+MEANWHILE = CHECKPOINT + """
 has_said() {
   grep -q "$1" said
 }
-touch /tmp/ids
-setsid $loaded /opt/copied unix:/tmp/socket /tmp/ids </dev/null >/dev/null 2>&1 &
-copied=$!
-until has_lines 10; do sleep 0.1; done
-mkdir /tmp/image
-criu dump -t $copied -D /tmp/image -o dump.log || { tail -n 20 /tmp/image/dump.log; exit 1; }
 collect record --binary /opt/copied /tmp/copied.rec >/results/recorded
 until_it has_said Recording
 criu restore -D /tmp/image -d -o restore.log || { tail -n 20 /tmp/image/restore.log; exit 1; }
@@ -78,7 +73,7 @@ class Copies(guest.GuestTest):
         self.assertIn("its gate is down", one["why"])
 
     def test_two_restores_of_a_checkpoint_are_two_processes(self):
-        run = self.run_in("bookworm", SCRIPT, packages=("criu",), programs=PROGRAMS)
+        run = self.run_in("bookworm", TWO_RESTORES, packages=("criu",), programs=PROGRAMS)
         ids = run.result("ids").splitlines()
         self.assertGreaterEqual(len(ids), 200)
         self.assertEqual([line for line, count in collections.Counter(ids).items() if count > 1], [])
