@@ -9,8 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <functional>
+#include <thread>
 
 namespace nopspan::collector {
 namespace {
@@ -35,6 +37,12 @@ int status_of(const std::function<void()>& command) {
   return status;
 }
 
+// As a user sends another one, not as timeout(1) sends the same one twice.
+void raise_after_a_while(int number) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(110));
+  raise(number);
+}
+
 bool is_killed_by(int number, int status) { return WIFSIGNALED(status) && WTERMSIG(status) == number; }
 bool has_ended(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == kEnded; }
 
@@ -45,10 +53,17 @@ TEST(StopSignals, TheFirstOneOnlyAsksTheCommandToStop) {
   })));
 }
 
+TEST(StopSignals, ThoseAtOnceAreOne) {
+  EXPECT_TRUE(has_ended(status_of([] {
+    for (int i = 0; i < 3; ++i) raise(SIGTERM);
+    if (!stopping || hurried) _exit(1);
+  })));
+}
+
 TEST(StopSignals, TheSecondOneKillsACommandThatLosesNothing) {
   EXPECT_TRUE(is_killed_by(SIGINT, status_of([] {
                              raise(SIGINT);
-                             raise(SIGINT);
+                             raise_after_a_while(SIGINT);
                            })));
 }
 
@@ -64,7 +79,7 @@ TEST(StopSignals, TheSecondOneLetsALiveCommandEndWithWhatItHas) {
   EXPECT_TRUE(has_ended(status_of([] {
     ends_in_order = true;
     raise(SIGINT);
-    raise(SIGINT);
+    raise_after_a_while(SIGINT);
     if (!hurried) _exit(1);
   })));
 }
@@ -73,7 +88,7 @@ TEST(StopSignals, TheSecondOneEndsALiveCommandThatComputesForEver) {
   EXPECT_TRUE(is_killed_by(SIGINT, status_of([] {
                              ends_in_order = true;
                              raise(SIGINT);
-                             raise(SIGINT);
+                             raise_after_a_while(SIGINT);
                              compute_for_ever();
                            })));
 }
@@ -82,9 +97,9 @@ TEST(StopSignals, TheThirdOneKillsAtOnce) {
   EXPECT_TRUE(is_killed_by(SIGTERM, status_of([] {
                              ends_in_order = finishing = true;
                              raise(SIGTERM);
-                             raise(SIGTERM);
+                             raise_after_a_while(SIGTERM);
                              if (!hurried) _exit(1);
-                             raise(SIGTERM);
+                             raise_after_a_while(SIGTERM);
                            })));
 }
 

@@ -10,6 +10,8 @@
 #include <atomic>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
+#include <ctime>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -17,6 +19,8 @@ namespace nopspan::collector {
 namespace {
 
 constexpr unsigned kSecondsToEnd = 2;
+// Signals of a kind that are this close are one.
+constexpr std::int64_t kOneSignalNs = 100'000'000;
 
 std::atomic<int> last_number = SIGINT;
 
@@ -27,11 +31,27 @@ void die_of(int number) {
   raise(number);
 }
 
+std::int64_t steady_ns() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);  // may be called by a handler of signals
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+// What came of a kind of signal. A handler changes it while the same signal is blocked.
+struct Arrivals {
+  std::atomic<int> count = 0;
+  std::atomic<std::int64_t> last_ns = 0;
+};
+
 }  // namespace
 
 void on_stop_signal(int number) {
-  static std::array<std::atomic<int>, NSIG> times;
-  const int time = ++times[static_cast<std::size_t>(number)];
+  static std::array<Arrivals, NSIG> arrivals;
+  Arrivals& those = arrivals[static_cast<std::size_t>(number)];
+  const std::int64_t now_ns = steady_ns();
+  if (those.count > 0 && now_ns - those.last_ns < kOneSignalNs) return;
+  those.last_ns = now_ns;
+  const int time = ++those.count;
   const bool was_read = is_read;
   stopping = interrupted = true;
   if (time == 1 && !was_read) return;

@@ -4,10 +4,11 @@
 
 namespace nopspan::collector {
 
-// The first signal asks the command to stop (base/stopping.h). The second one of the same kind kills the program, but
-// if `ends_in_order` is set, the command has two seconds for its end. The first one does that too if it comes after the
-// source was read, so no loop behind the reading can keep the command from its end. A third signal kills at once. While
-// an exporter is `finishing`, only the third one kills.
+// The first signal asks the command to stop (base/stopping.h). Those of the same kind within 100 ms after one count as
+// that one, because timeout(1) and supervisors signal a process and then its group. The second one kills the program,
+// but if `ends_in_order` is set, the command has two seconds for its end. The first one does that too if it comes after
+// the source was read, so no loop behind the reading can keep the command from its end. A third signal kills at once.
+// While an exporter is `finishing`, only the third one kills.
 void on_stop_signal(int number);
 
 // Installs on_stop_signal(). An ignored SIGHUP stays ignored.
