@@ -17,7 +17,7 @@ import sys
 import debian
 import harness
 import tiny_gguf
-from harness import LONG, PATIENCE_S, SOURCE, Test, objects_of, output_of
+from harness import LONG, PATIENCE_S, SOURCE, Test, nopspan, objects_of, output_of
 from test_hist import Hist
 from test_record import Record
 from test_top import Top
@@ -270,21 +270,27 @@ class EngineLlama(Test):
         self.assertGreater(in_all, 0.9)
         self.assertGreater(named, 0.95)
 
-    def test_whatif_predicts_what_other_chunks_give(self):
-        """All requests arrive at the beginning, and many wait for a slot."""
+    def test_whatif_predicts_what_smaller_chunks_give(self):
+        """All requests arrive at the beginning, and many wait for a slot. The chunks are not much smaller, because 48 tokens
+        cost libllama about as much as 128 on a CPU, and no step of the recording shows that."""
         options = ("--slots", 8, "--requests", 60, "--clients", 60, "--prompt", 900, "--output", 60)
 
-        def waits(path, chunk):
-            found, = objects_of("whatif", "--from", path, "--set", "prefill-chunk=%d" % chunk)
-            return found["waits"]["gap_p99_ns"]
+        def whatif(path):
+            done = nopspan("--json", "whatif", "--from", path, "--set", "prefill-chunk=96")
+            found = json.loads(done.stdout)
+            self.assertEqual(done.returncode, 0 if found["repeats"] else 1, done.stderr)
+            return found
 
-        recording = self.recorded("whatif", *options, "--chunk", 128)
-        for chunk in (96, 64, 48, 32):
-            predicted = waits(recording, chunk)["predicted"]
-            came = statistics.median(waits(self.recorded("chunk%d-%d" % (chunk, number), *options, "--chunk", chunk), chunk)["recorded"]
-                                     for number in range(3))  # a busy host makes a few gaps longer
-            print("chunk %d: gap p99 %.2f ms predicted, %.2f ms then" % (chunk, predicted / 1e6, came / 1e6), file=sys.stderr)
-            self.assertAlmostEqual(predicted / came, 1, delta=0.15)
+        ratios = collections.defaultdict(list)
+        for number in range(9):  # the speed of a host changes, so each prediction is from just before what came
+            before, after = (whatif(self.recorded("%d-%d" % (number, chunk), *options, "--chunk", chunk)) for chunk in (128, 96))
+            if before["repeats"]:
+                for wait in ("gap_p50_ns", "gap_p99_ns", "ttft_p50_ns"):
+                    ratios[wait].append(before["waits"][wait]["predicted"] / after["waits"][wait]["recorded"])
+        print("predicted to what came: %s" % dict(ratios), file=sys.stderr)
+        self.assertGreaterEqual(len(ratios["gap_p50_ns"]), 5, "whatif refuses most recordings")
+        for wait, each in ratios.items():
+            self.assertAlmostEqual(statistics.median(each), 1, delta=0.15, msg=wait)
 
     def test_bad_options_are_refused(self):
         for options, model, said in ((["--slots", 257], {}, "--slots"), (["--ctx", 10], {}, "--ctx must be at least"),
@@ -300,7 +306,7 @@ class EngineWithTheHeader(EngineLlama):
     """The engine that has no library, but nopspan_mini.h: its numbers are the same."""
 
     engine = "engine_llama_mini"
-    test_blame_charges_what_giant_prompts_cost = test_whatif_predicts_what_other_chunks_give = None
+    test_blame_charges_what_giant_prompts_cost = test_whatif_predicts_what_smaller_chunks_give = None
     test_bad_options_are_refused = None
 
 
