@@ -42,6 +42,7 @@ class Interruption {
     action.sa_sigaction = on_step;
     action.sa_flags = SA_SIGINFO;
     sigaction(SIGTRAP, &action, nullptr);
+    make_state_of_getrandom();
     __writeeflags(__readeflags() | kTrapFlag);
   }
   ~Interruption() { is_over_ = true; }
