@@ -9,7 +9,7 @@ demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procp
       libbpf-dev libelf-dev libdeflate-dev libcurl4-openssl-dev libmicrohttpd-dev libeigen3-dev libprotozero-dev libncurses-dev libcap-ng-dev libseccomp-dev bpftool clang llvm python3)
 test=("${demo[@]}" tmux libgtest-dev libgmock-dev libbenchmark-dev libasio-dev linux-perf util-linux iproute2 make gdb valgrind protobuf-compiler
       prometheus python3-dev python3-prometheus-client python3-grpcio python3-yaml libcap2-bin openssl locales help2man groff-base zsh fish doxygen zstd curl)
-all=("${test[@]}" lld libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
+all=("${test[@]}" lld libclang-rt-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
      g++-i686-linux-gnu g++-mingw-w64-x86-64-posix libboost-context-dev shellcheck file python3-kubernetes docker-compose systemtap chromium-driver python3-selenium)
 long=("${all[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
 
