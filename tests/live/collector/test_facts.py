@@ -81,7 +81,10 @@ class Facts(CollectorTest):
         cgroup = Cgroup(self, "kubepods-pod%s.slice" % POD, "cri-containerd-%s.scope" % CONTAINER)
         self.enterContext(cgroup)
         self.cgroup_of_tracer = self.enterContext(Cgroup(self, "kubepods-tracer.slice"))
-        command = in_namespace("setpriv", "--reuid=12345", "--clear-groups", program_path("traced"))
+        open_folder = self.temporary_folder()  # another user may not enter that of this build
+        os.chmod(open_folder, 0o755)
+        self.binary = shutil.copy(program_path("traced_static"), open_folder)
+        command = in_namespace("setpriv", "--reuid=12345", "--clear-groups", self.binary)
         self.program = self.enterContext(Program("traced", command=command, env=PROGRAM))
         self.pid = child_of(self.program.process.pid)
         cgroup.put(self.pid)
@@ -134,7 +137,7 @@ class Facts(CollectorTest):
     def test_are_the_same_wherever_it_runs(self):
         expected = {
             "host.name": HOST, "service.name": "shop", "service.version": "1.4", "process.pid": self.pid,
-            "process.vpid": self.program.pid, "process.executable.path": program_path("traced"),
+            "process.vpid": self.program.pid, "process.executable.path": self.binary,
             "container.id": CONTAINER, "k8s.pod.uid": POD, "k8s.pod.name": "shop-0"}
         by_hand = self.by_hand()
         self.assertEqual(by_hand, {**by_hand, **expected})
