@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/stop_signals.h"
 
+#include "base/clocks.h"
 #include "base/stopping.h"
 #include "base/terminal.h"
 
@@ -11,7 +12,6 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -20,7 +20,7 @@ namespace {
 
 constexpr unsigned kSecondsToEnd = 2;
 // Signals of a kind that are this close are one.
-constexpr std::int64_t kOneSignalNs = 100'000'000;
+constexpr std::uint64_t kOneSignalNs = 100'000'000;
 
 std::atomic<int> last_number = SIGINT;
 
@@ -31,16 +31,10 @@ void die_of(int number) {
   raise(number);
 }
 
-std::int64_t steady_ns() {
-  timespec now = {};
-  clock_gettime(CLOCK_MONOTONIC, &now);  // may be called by a handler of signals
-  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
-// What came of a kind of signal. A handler changes it while the same signal is blocked.
+// The signals of one kind that have come. Two threads may handle them at the same time.
 struct Arrivals {
   std::atomic<int> count = 0;
-  std::atomic<std::int64_t> last_ns = 0;
+  std::atomic<std::uint64_t> last_ns = 0;
 };
 
 }  // namespace
@@ -48,9 +42,11 @@ struct Arrivals {
 void on_stop_signal(int number) {
   static std::array<Arrivals, NSIG> arrivals;
   Arrivals& those = arrivals[static_cast<std::size_t>(number)];
-  const std::int64_t now_ns = steady_ns();
-  if (those.count > 0 && now_ns - those.last_ns < kOneSignalNs) return;
-  those.last_ns = now_ns;
+  const std::uint64_t now_ns = monotonic_now();
+  std::uint64_t last_ns = those.last_ns;
+  do {
+    if (last_ns != 0 && now_ns < last_ns + kOneSignalNs) return;
+  } while (!those.last_ns.compare_exchange_weak(last_ns, now_ns));
   const int time = ++those.count;
   const bool was_read = is_read;
   stopping = interrupted = true;
